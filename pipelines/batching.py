@@ -1,0 +1,82 @@
+"""Two sizes, two words: batches are cut by commit size, micro-batches by token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.documents import Batch, Cursor, Document, Reject
+from pipelines.spec import MAX_BATCH_TEXT_BYTES
+
+
+class Reader(Protocol):
+    """Items of a corpus in order. ``cursor`` is the place right after the last item that was handed out."""
+
+    @property
+    def cursor(self) -> Cursor: ...
+
+    def __iter__(self) -> Iterator[Document | Reject]: ...
+
+    def take_warnings(self) -> list[Reject]:
+        """The warnings since the last call; called after each item, they belong to that item."""
+        ...
+
+
+def batches(
+    reader: Reader, *, number: int = 0, max_documents: int, max_text_bytes: int = MAX_BATCH_TEXT_BYTES
+) -> Iterator[Batch]:
+    """Cut a corpus into batches of at most ``max_documents`` items and ``max_text_bytes`` of text, one item at least.
+
+    The cut depends on the items alone, so reading on from a batch's ``end`` gives the same batches as reading through.
+    """
+    start = place = reader.cursor
+    items: list[Document | Reject] = []
+    warnings: list[Reject] = []
+    text_bytes = 0
+    for item in reader:
+        size = _text_bytes(item)
+        if items and (len(items) >= max_documents or text_bytes + size > max_text_bytes):
+            yield Batch(number, start.documents, items, warnings, start, place)
+            number, start, items, warnings, text_bytes = number + 1, place, [], [], 0
+        items.append(item)
+        warnings += reader.take_warnings()
+        text_bytes += size
+        place = reader.cursor
+    if items:
+        yield Batch(number, start.documents, items, warnings, start, place)
+
+
+def _text_bytes(item: Document | Reject) -> int:
+    """UTF-8 bytes of a document's texts; a reject weighs nothing, its excerpt is short."""
+    if isinstance(item, Reject):
+        return 0
+    size = len(item.text) if item.text.isascii() else len(item.text.encode("utf-8", "surrogatepass"))
+    return size + (len(item.pair.encode("utf-8", "surrogatepass")) if item.pair else 0)
+
+
+def micro_batches(lengths: Sequence[int] | npt.NDArray[np.integer], token_budget: int) -> list[npt.NDArray[np.intp]]:
+    """Group documents for forward passes: sorted by length, longest first, at most ``token_budget`` tokens each.
+
+    Longest first, so that the pass with the highest memory peak comes first. A document longer than the budget is a
+    micro-batch of its own. Every index of ``lengths`` is in exactly one group; equal lengths keep corpus order.
+
+    *Shape:* lengths ``[documents]``, in tokens; result: index arrays into ``lengths``.
+    """
+    if token_budget < 1:
+        raise ValueError(f"token_budget is {token_budget}, wanted at least 1")
+    counts = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-counts, kind="stable")
+    groups: list[npt.NDArray[np.intp]] = []
+    begin, tokens = 0, 0
+    for position, index in enumerate(order):
+        count = int(counts[index])
+        if position > begin and tokens + count > token_budget:
+            groups.append(order[begin:position])
+            begin, tokens = position, 0
+        tokens += count
+    if begin < len(order):
+        groups.append(order[begin:])
+    return groups
