@@ -137,8 +137,9 @@ class EmbeddedRedis:
         if self._folder is None:
             _sweep()
             self._folder = _private_folder()
-            self._lock = (self._folder / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = (self._folder / "lock.new").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            (self._folder / "lock.new").rename(self._folder / "lock")  # never seen without its owner's hold on it
         return self._folder / SOCKET_NAME
 
     @property
