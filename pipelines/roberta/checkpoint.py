@@ -1,0 +1,107 @@
+"""Find a checkpoint, check it, and pin it by digests. No torch here: producers pin models without it.
+
+``config.json`` is read first and decides; no code of a checkpoint is ever run, and no pickle is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import InputError, RunError
+from pipelines.roberta.config import EncoderConfig, parse_config, parse_labels, read_json
+from pipelines.roberta.download import download
+from pipelines.roberta.layout import account, classifier_of, head_names, plain_name
+from pipelines.roberta.tensors import Tensor, stored_tensors, tensor_digests
+from pipelines.roberta.tokenizer import Tokenizer
+from pipelines.spec import ModelRef, canonical_json
+
+CONFIG_FILE = "config.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
+
+
+def find(source: str) -> ModelRef:
+    """Pin the checkpoint that a person named: a folder, or ``org/name[@revision]`` on the model hub.
+
+    Raises InputError, in one line, for anything that is not a whole RoBERTa, XLM-RoBERTa or CamemBERT checkpoint in
+    safetensors with its tokenizer.
+    """
+    folder, revision = Path(source).expanduser(), ""
+    try:
+        if folder.is_dir():
+            folder = folder.resolve()
+        elif folder.exists():
+            raise InputError(
+                f"{source} is a file, wanted a model folder.", f"Name the folder that holds {CONFIG_FILE}."
+            )
+        elif _HUB_ID.fullmatch(source):
+            folder, revision = download(source)
+        else:
+            raise InputError(f"There is no model folder {source!r}.", "Wanted a folder, or org/name of the model hub.")
+        return _pin(source, folder, revision)
+    except (OSError, RuntimeError) as error:  # RuntimeError: an unknown user in ~user
+        raise InputError(f"{source} cannot be read: {error}.", "Check its permissions.") from error
+
+
+def verify(model: ModelRef) -> None:
+    """Check that the folder still holds what was pinned. Raises RunError where it does not, InputError as find does."""
+    found = find(model.path)
+    for what, pinned, now in (
+        ("weights", model.digest, found.digest),
+        ("tokenizer", model.tokenizer_digest, found.tokenizer_digest),
+    ):
+        if pinned != now:
+            raise RunError(
+                f"The {what} in {model.path} are not those that the run was opened with"
+                f" ({now[:12]} instead of {pinned[:12]}).",
+                "Put the old model back, or start a new run in another folder.",
+            )
+
+
+def heads(model: ModelRef) -> tuple[str, ...]:
+    """What a checkpoint has beside the encoder, in words: for messages about a classifier that is not there."""
+    return head_names(stored_tensors(Path(model.path)))
+
+
+def _pin(source: str, folder: Path, revision: str) -> ModelRef:
+    document = read_json(folder / CONFIG_FILE)
+    config = parse_config(document, str(folder / CONFIG_FILE))
+    stored = stored_tensors(folder)
+    encoder = account(stored, config, str(folder))
+    classifier = classifier_of(stored, config, str(folder))
+    labels: tuple[str, ...] = ()
+    if classifier:
+        classes = classifier["classifier.out_proj.bias"].shape[0]
+        labels = parse_labels(document, classes, str(folder / CONFIG_FILE))
+    tokenizer = Tokenizer(folder, config.model_type, config.vocab_size)
+    digests = tensor_digests(stored.values())
+    return ModelRef(
+        source=source,
+        path=str(folder),
+        revision=revision,
+        model_type=config.model_type,
+        digest=_digest(config, {plain_name(name): tensor for name, tensor in stored.items()}, digests, labels),
+        encoder_digest=_digest(config, encoder, digests, ()),
+        tokenizer_digest=hashlib.sha256(canonical_json(tokenizer.document)).hexdigest(),
+        hidden_size=config.hidden_size,
+        token_limit=config.token_limit,
+        labels=labels,
+    )
+
+
+def _digest(
+    config: EncoderConfig, tensors: Mapping[str, Tensor], digests: Mapping[str, str], labels: tuple[str, ...]
+) -> str:
+    """Hex SHA-256 of what a forward pass depends on. ``digests`` are of the tensors' bytes, by stored name."""
+    document: dict[str, Any] = {
+        "config": dataclasses.asdict(config),
+        "labels": labels,
+        "tensors": {
+            name: [tensor.dtype, tensor.shape, digests[tensor.name]] for name, tensor in sorted(tensors.items())
+        },
+    }
+    return hashlib.sha256(canonical_json(document)).hexdigest()

@@ -1,0 +1,198 @@
+"""Texts to ids, exactly as transformers does with ``split_special_tokens=True``, in flat memory.
+
+The tokenizers library is used bare: no padding, no offsets, no per-text dictionaries. Literal ``</s>`` or ``<mask>`` in
+a text are text. A text is tokenised to its end, for its length is a column, but only the ids that are used are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import tokenizers
+
+from pipelines.errors import InputError
+from pipelines.roberta.tokenizer_files import COPY_AGAIN, check_tokenizer, tokenizer_document
+
+SLICE_CHARACTERS = 2**16
+GROUP_CHARACTERS = 2**19
+"""The library holds about 100 bytes per token while it works on a group."""
+
+# A byte-level BPE sees a text as pieces that begin with at most one blank and go on to the next: before a single blank
+# between two non-blanks a piece always begins, so nothing on either side depends on the other. Python's \s covers all
+# that the library's does.
+_BYTE_LEVEL_CUT = re.compile(r"(?<=\S)(?= \S)")
+# A Unigram behind a split at whitespace sees single words. Its normaliser works on grapheme clusters, which end at
+# ASCII letters and digits for certain.
+_WORDS_CUT = re.compile(r"(?<=[0-9A-Za-z])(?= [0-9A-Za-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Ids of several documents, one after the other.
+
+    *Shape:* ids ``[sum of n_used]``, offsets ``[documents + 1]``, n_tokens and n_used ``[documents]``. Lengths are in
+    tokens with special ones; n_tokens is the length of the whole text, n_used what is left of it after cutting.
+    """
+
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    n_tokens: npt.NDArray[np.int32]
+    n_used: npt.NDArray[np.int32]
+
+
+class Tokenizer:
+    """The tokenizer of a checkpoint folder. Raises InputError where there is none or it does not work."""
+
+    def __init__(self, folder: Path, model_type: str, vocab_size: int) -> None:
+        document = tokenizer_document(folder, model_type)
+        try:
+            raw = tokenizers.Tokenizer.from_str(orjson.dumps(document).decode())
+            check_tokenizer(raw, vocab_size, folder)
+            raw.encode_special_tokens = True
+            raw.no_padding()
+            raw.no_truncation()
+            self._single, self._pair = _template(raw, folder, pair=False), _template(raw, folder, pair=True)
+            self._cut = _cut_for(document)
+        except InputError:
+            raise
+        except BaseException as error:  # the library raises bare Exception, and panics past even that
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise InputError(f"{folder} has a tokenizer that does not work: {error}.", COPY_AGAIN) from error
+        self.document = document
+        self._raw = raw
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str | None] | None, max_tokens: int) -> Encoded:
+        """Tokenise documents, each a text or a pair, and cut each to ``max_tokens`` (special tokens included).
+
+        A pair is cut longest first, as the tokenizers library does. Raises ValueError where ``max_tokens`` leaves no
+        room for special tokens, UnicodeEncodeError or TypeError where a text has a lone surrogate.
+        """
+        seconds = pairs if pairs is not None else [None] * len(texts)
+        if max_tokens < sum(map(len, self._pair)):
+            raise ValueError(f"max_tokens is {max_tokens}, wanted at least {sum(map(len, self._pair))}")
+        sides = [side for text, pair in zip(texts, seconds, strict=True) for side in (text, pair)]
+        tokens = self._tokens([side for side in sides if side is not None], max_tokens)
+        rows: list[npt.NDArray[np.int32]] = []
+        lengths: list[int] = []
+        for pair in seconds:
+            first, first_length = next(tokens)
+            second, second_length = next(tokens) if pair is not None else (None, 0)
+            template = self._single if second is None else self._pair
+            special = sum(map(len, template))
+            lengths.append(first_length + second_length + special)
+            if second is None:
+                rows.append(np.concatenate((template[0], first[: max_tokens - special], template[1])))
+            else:
+                keep = longest_first(first_length, second_length, max_tokens - special)
+                rows.append(
+                    np.concatenate((template[0], first[: keep[0]], template[1], second[: keep[1]], template[2]))
+                )
+        used = np.fromiter(map(len, rows), np.int32, len(rows))
+        return Encoded(
+            ids=np.concatenate(rows) if rows else np.empty(0, np.int32),
+            offsets=np.concatenate((np.zeros(1, np.int64), np.cumsum(used, dtype=np.int64))),
+            n_tokens=np.array(lengths, np.int32),
+            n_used=used,
+        )
+
+    def _tokens(self, sides: Sequence[str], keep: int) -> Iterator[tuple[npt.NDArray[np.int32], int]]:
+        """The first ``keep`` ids of each text and its length in tokens, both without special tokens."""
+        first: list[npt.NDArray[np.int32]] = []
+        length = 0
+        for group in _groups(self._slices(sides)):
+            encodings = self._raw.encode_batch_fast([text for text, _ in group], add_special_tokens=False)
+            for (_, last), encoding in zip(group, encodings, strict=True):
+                if length < keep:
+                    first.append(np.array(encoding.ids[: keep - length], np.int32))
+                length += len(encoding)
+                if last:
+                    yield (first[0] if len(first) == 1 else np.concatenate(first)), length
+                    first, length = [], 0
+
+    def _slices(self, sides: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Texts in slices that tokenise as the whole does; the flag marks a text's last slice."""
+        for text in sides:
+            start = 0
+            while self._cut is not None and len(text) - start > SLICE_CHARACTERS:
+                cut = self._cut.search(text, start + SLICE_CHARACTERS)
+                if cut is None:
+                    break
+                yield text[start : cut.start()], False
+                start = cut.start()
+            yield (text[start:] if start else text), True
+
+
+def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of each side of a pair are kept when both may have ``room`` together.
+
+    The same as removing one token at a time from the longer side; of two equal ones the first gives way.
+    Source: https://github.com/huggingface/tokenizers, ``tokenizers/src/utils/truncation.rs``.
+    """
+    if first + second <= room:
+        return first, second
+    short, long = sorted((first, second))
+    long = short if short > room else max(short, room - short)
+    if short + long > room:
+        short = room // 2
+        long = room - short
+    return (short, long) if first <= second else (long, short)
+
+
+def _groups(slices: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    group: list[tuple[str, bool]] = []
+    characters = 0
+    for item in slices:
+        group.append(item)
+        characters += len(item[0])
+        if characters >= GROUP_CHARACTERS:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
+
+
+def _cut_for(document: dict[str, Any]) -> re.Pattern[str] | None:
+    """Where this tokenizer's texts may be sliced; nowhere if the slices might not tokenise as the whole does."""
+    for token in document.get("added_tokens") or []:
+        if not token.get("special") and (
+            re.search(r"\s", token["content"]) or token["lstrip"] or token["rstrip"] or token["single_word"]
+        ):
+            return None  # such a token is found in the text before any splitting, across a cut as well
+    steps = document.get("pre_tokenizer") or {}
+    model, normalizer = document["model"].get("type"), document.get("normalizer")
+    if steps.get("type") == "ByteLevel" and steps.get("use_regex", True) and model == "BPE" and normalizer is None:
+        return _BYTE_LEVEL_CUT
+    names = [step.get("type") for step in steps.get("pretokenizers", [])]
+    normalizes_locally = normalizer is None or normalizer.get("type") == "Precompiled"
+    if names == ["WhitespaceSplit", "Metaspace"] and model == "Unigram" and normalizes_locally:
+        metaspace = steps["pretokenizers"][1]
+        if metaspace.get("prepend_scheme", "always" if metaspace.get("add_prefix_space", True) else "never") != "first":
+            return _WORDS_CUT
+    return None
+
+
+def _template(raw: tokenizers.Tokenizer, folder: Path, *, pair: bool) -> list[npt.NDArray[np.int32]]:
+    """The special ids before, between and after the sides of an input, as the post-processor puts them."""
+    encoding = raw.encode("a", "a") if pair else raw.encode("a")
+    sequences = [*encoding.sequence_ids]
+    parts: list[list[int]] = [[]]
+    for (before, after), number in zip(pairwise([None, *sequences]), encoding.ids, strict=True):
+        if after is None:
+            parts[-1].append(number)
+        elif after != before:
+            parts.append([])
+    if len(parts) != 2 + pair or not parts[0] or not parts[-1]:
+        raise InputError(
+            f"{folder} has a tokenizer that puts no special tokens around a text.",
+            "Save it again with transformers, which adds the post-processor that RoBERTa needs.",
+        )
+    return [np.array(part, np.int32) for part in parts]
