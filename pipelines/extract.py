@@ -1,0 +1,266 @@
+"""Documents of a batch to rows of the dataset: tokenise, forward, read features off, put back into corpus order.
+
+What a document does wrong costs that document: it is set aside with a reason, and its neighbours are computed again
+without it. A lost device raises ProcessError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from pipelines.batching import micro_batches
+from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
+from pipelines.errors import PenstockError, ProcessError, SurroundingsError
+from pipelines.features.columns import feature_fields
+from pipelines.features.shared import SharedForward, load_features
+from pipelines.parts.schema import row_schema as _row_schema
+from pipelines.roberta.checkpoint import verify
+from pipelines.roberta.config import parse_config, read_json
+from pipelines.roberta.failures import is_device_lost, is_out_of_memory
+from pipelines.roberta.tokenizer import Encoded, Tokenizer
+from pipelines.spec import Dtype, KeptColumn, ModelRef, RunSpec
+
+TOKEN_BUDGETS = {"cpu": 4096, "cuda": 16_896}
+"""Tokens per micro-batch: on a CPU, activations stay near its caches; on an H200, 128 times its 132 multiprocessors."""
+
+TOKENIZE_DOCUMENTS = 1024
+DETAIL_CHARACTERS = 300
+_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16, Dtype.FLOAT16: torch.float16}
+
+Progress = Callable[[int, int], None]
+"""Called with the documents and tokens done since the last call; may raise, which ends the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What became of a batch: its rows and its rejects (reading's and extraction's), both in corpus order.
+
+    Counts are over the rows: ``tokens`` before cutting, ``tokens_used`` after, ``truncated`` the documents cut.
+    """
+
+    table: pa.Table
+    rejects: list[Reject]
+    warnings: list[Reject]
+    tokens: int
+    tokens_used: int
+    truncated: int
+
+
+def row_schema(spec: RunSpec) -> pa.Schema:
+    """The columns of a run's dataset; no model is loaded for it."""
+    return _row_schema([column for feature in spec.features for column in feature_fields(feature)], spec.corpus.keep)
+
+
+class Extractor:
+    """A run's models on one device.
+
+    ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in tokens per micro-batch. Raises RunError where a model is
+    not the one that was pinned, InputError where it cannot be read, SurroundingsError where the device is not there or
+    too small.
+    """
+
+    def __init__(self, spec: RunSpec, *, device: str = "cpu", token_budget: int | None = None) -> None:
+        if spec.dtype not in _DTYPES:
+            raise ValueError(f"dtype {spec.dtype} was not resolved at open: this is a bug")
+        self._device = torch.device(device)
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise SurroundingsError("No CUDA device can be used.", "Choose --devices cpu, or check the driver.")
+        self.spec = spec
+        self.schema = row_schema(spec)
+        self._budget = token_budget or TOKEN_BUDGETS.get(self._device.type, TOKEN_BUDGETS["cpu"])
+        models = {model.tokenizer_digest + model.digest: model for model in _models(spec)}
+        for model in models.values():
+            verify(model)
+        self._tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
+        self._forwards = load_features(spec.features, self._device, _DTYPES[spec.dtype])
+        encoders = {id(forward.encoder): forward.encoder.nbytes for forward in self._forwards}
+        heads = [feature.nbytes for forward in self._forwards for feature in forward.features]
+        self.nbytes = sum(encoders.values()) + sum(heads)
+
+    def extract(self, batch: Batch, on_progress: Progress = lambda *_: None) -> Extracted:
+        """Compute the rows of a batch.
+
+        ``on_progress`` is called after each stretch of work; what it raises is passed on. Raises ProcessError where the
+        device is lost.
+        """
+        work = _Work(batch.documents)
+        used = self._tokenize(work, self.spec.model, on_progress)
+        for number, forward in enumerate(self._forwards, start=1):
+            rows = used
+            if self._sight(forward.model) != self._sight(self.spec.model):
+                rows = self._tokenize(work, forward.model, on_progress)
+            last = number == len(self._forwards)
+            alive = work.alive()
+            for group in micro_batches([len(rows[index]) for index in alive], self._budget):
+                for part in self._compute(work, forward, rows, alive[group]):
+                    on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
+        return self._assemble(batch, work)
+
+    def _tokenize(self, work: _Work, model: ModelRef, on_progress: Progress) -> list[npt.NDArray[np.int32]]:
+        """Ids of each document, as one model sees it; empty for documents that were rejected."""
+        rows: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)] * len(work.documents)
+        measured = self._sight(model) == self._sight(self.spec.model)
+        alive = work.alive()
+        for start in range(0, len(alive), TOKENIZE_DOCUMENTS):
+            pending = [alive[start : start + TOKENIZE_DOCUMENTS]]
+            while pending:
+                part = pending.pop()
+                try:
+                    encoded = self._encode([work.documents[index] for index in part], model)
+                except Exception as error:
+                    pending += work.split_or_reject(part, error)
+                    continue
+                for index, begin, end in zip(part, encoded.offsets, encoded.offsets[1:], strict=False):
+                    rows[index] = encoded.ids[begin:end]
+                if measured:
+                    work.n_tokens[part], work.n_used[part] = encoded.n_tokens, encoded.n_used
+            on_progress(0, 0)
+        return rows
+
+    def _encode(self, documents: Sequence[Document], model: ModelRef) -> Encoded:
+        texts = [self.spec.prefix + document.text for document in documents]
+        digest, max_tokens = self._sight(model)
+        return self._tokenizers[digest].encode(texts, [document.pair for document in documents], max_tokens)
+
+    def _sight(self, model: ModelRef) -> tuple[str, int]:
+        """What a model sees of a text depends on these alone: its tokenizer, and how many tokens it takes."""
+        return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit)
+
+    def _compute(
+        self, work: _Work, forward: SharedForward, rows: Sequence[npt.NDArray[np.int32]], group: npt.NDArray[np.intp]
+    ) -> Iterator[npt.NDArray[np.intp]]:
+        """Forward a micro-batch, in halves of halves where it fails; yields what is done, piece by piece."""
+        pending = [group]
+        while pending:
+            part = pending.pop()
+            try:
+                computed = forward.compute([rows[index] for index in part])
+            except Exception as error:
+                pieces = work.split_or_reject(part, error)
+                pending += pieces
+                if pieces:
+                    continue
+            else:
+                for feature, values in zip(forward.features, computed, strict=True):
+                    for column, array in zip(feature.spec.columns, values, strict=True):
+                        work.store(column, part, array)
+            yield part
+
+    def _assemble(self, batch: Batch, work: _Work) -> Extracted:
+        alive = work.alive()
+        warnings = list(batch.warnings)
+        table = self._table(work, alive, warnings) if len(alive) else self.schema.empty_table()
+        numbers = iter(range(len(work.documents)))
+        found = (item if isinstance(item, Reject) else work.rejected.get(next(numbers)) for item in batch.items)
+        n_tokens, n_used = work.n_tokens[alive], work.n_used[alive]
+        return Extracted(
+            table=table,
+            rejects=[reject for reject in found if reject is not None],
+            warnings=warnings,
+            tokens=int(n_tokens.sum()),
+            tokens_used=int(n_used.sum()),
+            truncated=int((n_used < n_tokens).sum()),
+        )
+
+    def _table(self, work: _Work, alive: npt.NDArray[np.intp], warnings: list[Reject]) -> pa.Table:
+        documents = [work.documents[index] for index in alive]
+        columns: list[pa.Array] = [pa.array([document.id for document in documents], pa.string())]
+        features = {id(feature.spec): feature for forward in self._forwards for feature in forward.features}
+        for spec in self.spec.features:
+            columns += features[id(spec)].columns([work.values(column, alive) for column in spec.columns])
+        columns += [pa.array(counts[alive], pa.int32()) for counts in (work.n_tokens, work.n_used)]
+        columns.append(pa.array([input_digest(document.text, document.pair) for document in documents], pa.binary(16)))
+        for number, kept in enumerate(self.spec.corpus.keep):
+            columns.append(_kept_column(documents, number, kept, warnings))
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch under way: what is known of each of its documents, by index."""
+
+    documents: list[Document]
+    rejected: dict[int, Reject] = field(default_factory=dict)
+    n_tokens: npt.NDArray[np.int32] = field(init=False)
+    n_used: npt.NDArray[np.int32] = field(init=False)
+    _values: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.n_tokens = np.zeros(len(self.documents), np.int32)
+        self.n_used = np.zeros(len(self.documents), np.int32)
+
+    def alive(self) -> npt.NDArray[np.intp]:
+        """Indices of the documents that were not rejected."""
+        return np.array([index for index in range(len(self.documents)) if index not in self.rejected], np.intp)
+
+    def reject(self, index: int, reason: Reason, detail: str) -> None:
+        self.rejected[int(index)] = reject_of(self.documents[index], Stage.EXTRACT, reason, detail)
+
+    def split_or_reject(self, part: npt.NDArray[np.intp], error: Exception) -> list[npt.NDArray[np.intp]]:
+        """What to try instead of ``part``, last first: its halves; nothing for one document, which is rejected.
+
+        Raises ProcessError where the device is lost, and passes exceptions on that are not the documents' fault.
+        """
+        if isinstance(error, PenstockError):
+            raise error
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:DETAIL_CHARACTERS]
+        if is_device_lost(error):
+            raise ProcessError(f"The device is lost: {detail}.", "This process ends; a new one takes over.") from error
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        memory = is_out_of_memory(error)
+        if memory:
+            torch.cuda.empty_cache()  # does nothing where CUDA is not in use
+        if len(part) == 1:
+            self.reject(part[0], Reason.OUT_OF_MEMORY if memory else Reason.CRASH, detail)
+            return []
+        middle = len(part) // 2
+        return [part[middle:], part[:middle]]
+
+    def store(self, column: str, part: npt.NDArray[np.intp], array: npt.NDArray[Any]) -> None:
+        """Keep the values of a column for some documents; those that are not finite reject theirs."""
+        if column not in self._values:
+            self._values[column] = np.zeros((len(self.documents), *array.shape[1:]), array.dtype)
+        self._values[column][part] = array
+        if np.issubdtype(array.dtype, np.floating):
+            finite = np.isfinite(array).reshape(len(part), -1).all(axis=1)
+            for index in part[~finite]:
+                self.reject(index, Reason.NOT_FINITE, f"Column {column} is not a finite number.")
+
+    def values(self, column: str, alive: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        kept = self._values[column]
+        return kept if len(alive) == len(kept) else kept[alive]
+
+
+def _kept_column(documents: Sequence[Document], number: int, kept: KeptColumn, warnings: list[Reject]) -> pa.Array:
+    """A kept column; a value that does not fit its type becomes null, with a warning."""
+    dtype = kept.field.type
+    values = [document.kept[number] for document in documents]
+    try:
+        return pa.array(values, dtype)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        for index, value in enumerate(values):
+            try:
+                pa.scalar(value, dtype)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                values[index] = None
+                detail = f"Column {kept.name}: a value is no {kept.type}, it became null."
+                warnings.append(reject_of(documents[index], Stage.WARNING, Reason.KEPT_VALUE, detail))
+        return pa.array(values, dtype)
+
+
+def _models(spec: RunSpec) -> list[ModelRef]:
+    return [spec.model, *(feature.model for feature in spec.features)]
+
+
+def _tokenizer(model: ModelRef) -> Tokenizer:
+    folder = Path(model.path)
+    config = parse_config(read_json(folder / "config.json"), model.path)
+    return Tokenizer(folder, config.model_type, config.vocab_size)

@@ -1,0 +1,56 @@
+"""Labels: a sequence classifier's verdict on each document, or on each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from pipelines.errors import InputError
+from pipelines.features.columns import feature_fields
+from pipelines.features.embedding import vector_column
+from pipelines.roberta.config import parse_config, read_json
+from pipelines.roberta.layout import CLASSIFIER, classifier_of
+from pipelines.roberta.packing import Packing
+from pipelines.roberta.tensors import stored_tensors
+from pipelines.roberta.weights import load_weights
+from pipelines.spec import FeatureSpec
+
+
+class Labels:
+    """Dense, tanh and projection of ``<s>``, then softmax: the best class's name, its score, and all scores.
+
+    The head is float32 whatever the encoder's dtype: it costs nothing, and close calls stay close to float32's.
+    """
+
+    def __init__(self, spec: FeatureSpec, device: torch.device) -> None:
+        self.spec = spec
+        folder = Path(spec.model.path)
+        config = parse_config(read_json(folder / "config.json"), spec.model.path)
+        head = classifier_of(stored_tensors(folder), config, spec.model.path)
+        if not head:
+            raise InputError(f"{spec.model.source} has no classifier.", "Name a model that was fine-tuned on labels.")
+        weights = load_weights(head, device, torch.float32)
+        self._dense, self._dense_bias, self._project, self._project_bias = (weights[name] for name in CLASSIFIER)
+        self.nbytes = sum(tensor.nbytes for tensor in weights.values())
+
+    def fields(self) -> list[pa.Field]:
+        return feature_fields(self.spec)
+
+    def compute(self, hidden: torch.Tensor, packing: Packing) -> tuple[npt.NDArray[Any], ...]:
+        first = hidden[packing.cu_seqlens[:-1].long()].float()
+        inner = torch.tanh(F.linear(first, self._dense, self._dense_bias))
+        scores = F.softmax(F.linear(inner, self._project, self._project_bias), dim=-1).cpu().numpy()
+        return scores.argmax(axis=1).astype(np.int32), scores.max(axis=1), scores
+
+    def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:
+        classes, score, scores = values
+        names = pa.array(self.spec.model.labels, pa.string())
+        label = pa.DictionaryArray.from_arrays(pa.array(classes, pa.int32()), names).cast(pa.string())
+        return [label, pa.array(score, pa.float32()), vector_column(scores, len(self.spec.model.labels))]

@@ -1,0 +1,57 @@
+"""Features that share an encoder and a tokenizer share a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipelines.features.embedding import Embedding
+from pipelines.features.labels import Labels
+from pipelines.features.protocol import Feature
+from pipelines.roberta.encoder import Encoder
+from pipelines.spec import FeatureKind, FeatureSpec, ModelRef
+
+
+class SharedForward:
+    """An encoder, and every feature of a run that is read off it."""
+
+    def __init__(self, model: ModelRef, encoder: Encoder, features: Sequence[Feature]) -> None:
+        self.model = model
+        self.encoder = encoder
+        self.features = tuple(features)
+
+    def compute(self, rows: Sequence[npt.NDArray[np.int32]]) -> list[tuple[npt.NDArray[Any], ...]]:
+        """One forward pass over a micro-batch; the columns of each feature, documents in the order of ``rows``."""
+        with torch.inference_mode():
+            hidden, packing = self.encoder.forward(rows)
+            return [feature.compute(hidden, packing) for feature in self.features]
+
+
+def load_features(specs: Sequence[FeatureSpec], device: torch.device, dtype: torch.dtype) -> list[SharedForward]:
+    """Load what a run's features need, each encoder once. Features keep their order within each forward pass.
+
+    Raises InputError where a model cannot be read, SurroundingsError where it does not fit into the device's memory.
+    """
+    encoders: dict[str, Encoder] = {}
+    groups: dict[tuple[str, str], list[FeatureSpec]] = {}
+    for spec in specs:
+        groups.setdefault((spec.model.encoder_digest, spec.model.tokenizer_digest), []).append(spec)
+    forwards = []
+    for (encoder_digest, _), members in groups.items():
+        model = members[0].model
+        if encoder_digest not in encoders:
+            encoders[encoder_digest] = Encoder.load(model, device, dtype)
+        features = [load_feature(spec, device) for spec in members]
+        forwards.append(SharedForward(model, encoders[encoder_digest], features))
+    return forwards
+
+
+def load_feature(spec: FeatureSpec, device: torch.device) -> Feature:
+    """The feature that a spec asks for, with its weights if it has any."""
+    if spec.kind is FeatureKind.EMBEDDING:
+        return Embedding(spec)
+    return Labels(spec, device)

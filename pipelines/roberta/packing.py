@@ -1,0 +1,49 @@
+"""Documents of a micro-batch laid one after the other, and where each begins: what replaces padding and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Where the documents of a packed row lie.
+
+    ``runs`` are stretches of neighbours of equal length: (first token, documents, tokens each). Sorted documents make
+    few and long runs. *Shape:* cu_seqlens ``[documents + 1]``, int32 on the device, in tokens.
+    """
+
+    lengths: tuple[int, ...]
+    cu_seqlens: torch.Tensor
+    runs: tuple[tuple[int, int, int], ...]
+    max_length: int
+
+
+def pack(rows: Sequence[npt.NDArray[np.int32]], device: torch.device) -> tuple[torch.Tensor, Packing]:
+    """The ids of several documents as one packed row, *shape* ``[tokens]``, with its packing. No row may be empty."""
+    lengths = tuple(map(len, rows))
+    if not lengths or min(lengths) < 1:
+        raise ValueError("a micro-batch without documents, or with one without tokens: this is a bug")
+    runs, start = [], 0
+    for length, run in groupby(lengths):
+        count = sum(1 for _ in run)
+        runs.append((start, count, length))
+        start += count * length
+    offsets = np.concatenate((np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)))
+    packing = Packing(lengths, torch.from_numpy(offsets).to(device), tuple(runs), max(lengths))
+    return torch.from_numpy(np.concatenate(rows)).to(device), packing
+
+
+def position_ids(packing: Packing, padding_idx: int) -> torch.Tensor:
+    """The position of each token: RoBERTa counts from ``padding_idx + 1`` in each document. *Shape:* ``[tokens]``."""
+    starts = packing.cu_seqlens[:-1].long()
+    sizes = packing.cu_seqlens.diff().long()
+    total = sum(packing.lengths)
+    first = torch.repeat_interleave(starts, sizes, output_size=total)
+    return torch.arange(total, device=starts.device) - first + (padding_idx + 1)
