@@ -23,7 +23,12 @@ for name in list(os.environ):
         del os.environ[name]
 _home = tempfile.mkdtemp(prefix="penstock-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{_home}/huggingface", "XDG_CONFIG_HOME": f"{_home}/config"}
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HOME": f"{_home}/huggingface",
+    "XDG_CONFIG_HOME": f"{_home}/config",
+    "XDG_STATE_HOME": f"{_home}/state",
+}
 
 from worker.broker import EmbeddedRedis  # noqa: E402
 

@@ -1,106 +1,34 @@
-"""The Redis that a run works with: the addresses of any, what one says of itself, and the embedded one."""
+"""The embedded Redis of a one-machine run: where its server is found, how it starts, and that it ends."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import importlib.util
 import os
-import re
 import secrets
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from typing import IO
+from urllib.parse import quote
 
 import redis
 
-from pipelines.errors import SurroundingsError, UsageError
-from worker.settings import redacted
+from pipelines.errors import SurroundingsError
+from worker.address import RedisInfo, celery_url, check, client, client_url, describe, password
+from worker.lifeline import die_with_parent
+
+__all__ = ["EmbeddedRedis", "RedisInfo", "celery_url", "check", "client_url", "describe", "find_server", "password"]
 
 SOCKET_NAME = "redis.sock"
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel cuts longer socket addresses (108 bytes with the final zero) without a word."""
 START_TIMEOUT_S = 20.0
 _FOLDER_PREFIX = "penstock-"
-_PR_SET_PDEATHSIG = 1
-
-
-class RedisInfo(NamedTuple):
-    """What a Redis says about itself; sizes in bytes, ``maxmemory`` 0 means no limit."""
-
-    version: str
-    maxmemory: int
-    maxmemory_policy: str
-    used_memory: int
-    used_memory_peak: int
-    append_only: bool
-
-
-def client_url(url: str) -> str:
-    """A broker's address as redis-py takes it (``redis://``, ``rediss://``, ``unix://``). Raises UsageError."""
-    parts = urlsplit(url)
-    if parts.scheme in ("redis", "rediss", "unix"):
-        return re.sub(r"(?<=ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)  # as Celery also writes it
-    if parts.scheme != "redis+socket":
-        raise UsageError(
-            f"{redacted(url)} is no address of a Redis.",
-            "Wanted: redis://:PASSWORD@HOST:PORT/0, rediss://… or unix://:PASSWORD@/PATH?db=0.",
-        )
-    query = [("db" if key == "virtual_host" else key, value) for key, value in parse_qsl(parts.query)]
-    return _unix("unix", parts.netloc, parts.path, query)
-
-
-def celery_url(url: str) -> str:
-    """A broker's address as Celery takes it: ``unix://`` becomes ``redis+socket://``. Raises UsageError."""
-    parts = urlsplit(client_url(url))
-    if parts.scheme != "unix":
-        return parts.geturl()
-    query = [("virtual_host" if key == "db" else key, value) for key, value in parse_qsl(parts.query)]
-    return _unix("redis+socket", parts.netloc, parts.path, query)
-
-
-def password(url: str) -> str | None:
-    """The password in an address, if it has one; so that logs can hide it wherever it turns up."""
-    found = urlsplit(url).password
-    return unquote(found) if found else None
-
-
-def describe(url: str) -> str:
-    """An address that may be shown: without its password."""
-    return redacted(url)
-
-
-def check(url: str, timeout_s: float = 5.0) -> RedisInfo:
-    """Ask a Redis who it is. Raises SurroundingsError where it does not answer, UsageError for what is no address."""
-    try:
-        with contextlib.closing(_client(url, timeout_s)) as client:
-            info = client.info()
-    except redis.AuthenticationError as error:
-        raise SurroundingsError(
-            f"Redis at {describe(url)} refuses the password: {_line(error)}.", "Correct the address."
-        ) from None
-    except (redis.RedisError, OSError) as error:
-        raise SurroundingsError(
-            f"Redis at {describe(url)} cannot be reached: {_line(error)}.",
-            "Start it, correct --broker or PENSTOCK_BROKER_URL, or leave them out to use the embedded one.",
-        ) from None
-    return RedisInfo(
-        version=str(info.get("valkey_version") or info.get("redis_version", "0")),
-        maxmemory=int(info.get("maxmemory", 0)),
-        maxmemory_policy=str(info.get("maxmemory_policy", "")),
-        used_memory=int(info.get("used_memory", 0)),
-        used_memory_peak=int(info.get("used_memory_peak", 0)),
-        append_only=bool(info.get("aof_enabled", 0)),
-    )
 
 
 def find_server() -> Path | None:
@@ -182,7 +110,7 @@ class EmbeddedRedis:
             stderr=subprocess.DEVNULL,
             cwd=folder,
             start_new_session=True,  # an interrupt at the terminal is for the command, which ends this server last
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=die_with_parent(),
         )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
@@ -238,8 +166,11 @@ class EmbeddedRedis:
         assert self._process is not None
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(redis.RedisError, OSError), contextlib.closing(_client(self.url, 1.0)) as client:
-                client.ping()
+            with (
+                contextlib.suppress(redis.RedisError, OSError),
+                contextlib.closing(client(self.url, 1.0)) as redis_client,
+            ):
+                redis_client.ping()
                 return
             time.sleep(0.02)
         lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
@@ -248,23 +179,6 @@ class EmbeddedRedis:
         raise SurroundingsError(
             f"The embedded Redis did not start: {reason}.", "Name one by --broker, or use --inline."
         )
-
-
-def _client(url: str, timeout_s: float) -> redis.Redis:
-    try:
-        return redis.Redis.from_url(client_url(url), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    except ValueError:  # its text may hold a piece of the password
-        raise UsageError(
-            f"{describe(url)} is no address of a Redis.", "A password with special characters must be percent-encoded."
-        ) from None
-
-
-def _unix(scheme: str, netloc: str, path: str, query: list[tuple[str, str]]) -> str:
-    return f"{scheme}://{netloc}{path}" + (f"?{urlencode(query)}" if query else "")
-
-
-def _line(error: Exception) -> str:
-    return redacted(" ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
 def _private_folder() -> Path:
@@ -283,17 +197,3 @@ def _sweep() -> None:
         with contextlib.suppress(OSError), lock.open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """What a child runs before it becomes Redis, so that it is killed when its parent ends in whatever way."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork only plain calls are safe
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the line above
-            os._exit(1)
-
-    return arrange

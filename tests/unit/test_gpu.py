@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.errors import SurroundingsError, UsageError
 from pipelines.spec import Dtype
-from worker import gpu
+from worker import cores, gpu
 from worker.settings import load
 
 LISTING = (
@@ -156,14 +156,16 @@ def test_the_cpu_quota_is_read_from_both_kinds_of_control_groups(
     tmp_path: Path, files: dict[str, str], quota: float | None
 ) -> None:
     root = _tree(tmp_path, files)
-    assert gpu.cpu_quota(root) == quota
-    cores = len(os.sched_getaffinity(0))
-    assert gpu.usable_cores(root) == (cores if quota is None else max(1, min(cores, int(quota))))
+    assert cores.cpu_quota(root) == quota
+    allowed = len(os.sched_getaffinity(0))
+    assert cores.usable_cores(root) == (allowed if quota is None else max(1, min(allowed, int(quota))))
 
 
 def test_affinity_counts() -> None:
     core = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{core}}}); from worker.gpu import usable_cores; print(usable_cores())"
+    code = (
+        f"import os; os.sched_setaffinity(0, {{{core}}}); from worker.cores import usable_cores; print(usable_cores())"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
