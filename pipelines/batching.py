@@ -37,7 +37,7 @@ def batches(
     warnings: list[Reject] = []
     text_bytes = 0
     for item in reader:
-        size = _text_bytes(item)
+        size = item_text_bytes(item)
         if items and (len(items) >= max_documents or text_bytes + size > max_text_bytes):
             yield Batch(number, start.documents, items, warnings, start, place)
             number, start, items, warnings, text_bytes = number + 1, place, [], [], 0
@@ -49,7 +49,7 @@ def batches(
         yield Batch(number, start.documents, items, warnings, start, place)
 
 
-def _text_bytes(item: Document | Reject) -> int:
+def item_text_bytes(item: Document | Reject) -> int:
     """UTF-8 bytes of a document's texts; a reject weighs nothing, its excerpt is short."""
     if isinstance(item, Reject):
         return 0

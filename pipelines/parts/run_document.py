@@ -1,0 +1,73 @@
+"""``_run.json``: which run a folder belongs to. Written once, if absent, before anything else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import ForeignFolderError
+from pipelines.parts.layout import RUN
+from pipelines.parts.store import Store
+from pipelines.spec import RunSpec, from_json, to_json
+
+RUN_DOCUMENT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocument:
+    """The identity of a run. ``created`` is an ISO 8601 instant, ``max_quarantined`` as on the command line."""
+
+    run: str
+    fingerprint: str
+    code_version: str
+    created: str
+    max_quarantined: str
+    corpus_arguments: tuple[str, ...]
+    spec: RunSpec
+
+
+def put_if_absent(store: Store, document: RunDocument) -> bool:
+    """Claim the folder for a run; False where it belongs to one already (:func:`load` says to which)."""
+    value = {
+        "version": RUN_DOCUMENT_VERSION,
+        "run": document.run,
+        "fingerprint": document.fingerprint,
+        "code_version": document.code_version,
+        "created": document.created,
+        "max_quarantined": document.max_quarantined,
+        "corpus_arguments": list(document.corpus_arguments),
+        "spec": to_json(document.spec),
+    }
+    return store.put_if_absent(RUN, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def load(store: Store) -> RunDocument | None:
+    """The run that a folder belongs to, or None. Raises ForeignFolderError where ``_run.json`` is not ours."""
+    data = store.read_if_present(RUN)
+    if data is None:
+        return None
+    path = store.root / RUN
+    try:
+        value: dict[str, Any] = json.loads(data)
+        version = value["version"]
+        if version != RUN_DOCUMENT_VERSION:
+            message = f"{path} is of version {version}, this penstock reads version {RUN_DOCUMENT_VERSION}."
+            raise ForeignFolderError(message, "Use the version of penstock that wrote it, or another folder.")
+        document = RunDocument(
+            run=str(value["run"]),
+            fingerprint=str(value["fingerprint"]),
+            code_version=str(value["code_version"]),
+            created=str(value["created"]),
+            max_quarantined=str(value["max_quarantined"]),
+            corpus_arguments=tuple(str(argument) for argument in value["corpus_arguments"]),
+            spec=from_json(value["spec"]),
+        )
+        fingerprint = document.spec.fingerprint()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        message = f"{path} is not a run document of penstock ({type(error).__name__})."
+        raise ForeignFolderError(message, "Choose another folder.") from error
+    if fingerprint != document.fingerprint:
+        message = f"{path}: its spec has the fingerprint {fingerprint[:12]}, it says {document.fingerprint[:12]}."
+        raise ForeignFolderError(message, "It was edited, or written by another version: choose another folder.")
+    return document

@@ -1,0 +1,72 @@
+"""The columns of the dataset and of the quarantine, and how they are written to Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.spec import KeptColumn
+
+ROW_GROUP_ROWS = 65_536
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("uri", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("line", pa.int64()),
+        pa.field("stage", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("excerpt", pa.string()),
+        pa.field("text_sha256", pa.string()),
+    ]
+)
+"""One row per reject or warning; ``offset`` in bytes or rows, ``line`` from 1, ``excerpt`` the start of the text."""
+
+
+def row_schema(feature_fields: Sequence[pa.Field], kept: Sequence[KeptColumn]) -> pa.Schema:
+    """The dataset's columns in order (contract: *The dataset*)."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string()),
+            *feature_fields,
+            pa.field("n_tokens", pa.int32()),
+            pa.field("n_used", pa.int32()),
+            pa.field("input_digest", pa.binary(16)),
+            *(column.field for column in kept),
+        ]
+    )
+
+
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """Options of ``pyarrow.parquet.ParquetWriter`` for rows of this schema.
+
+    Vectors and digests: no dictionary and no statistics, which cost time and make files of random numbers larger
+    (https://github.com/apache/arrow/issues/49715); the bytes of floats are split into streams, which zstd then
+    shrinks by 15 %, or by two thirds where they came from bfloat16. Ids are unique: no dictionary either.
+    """
+    split, dictionary, statistics = [], [], []
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type) and _is_float(field.type.value_type):
+            split.append(f"{field.name}.list.element")
+        elif _is_float(field.type):
+            split.append(field.name)
+            statistics.append(field.name)
+        elif not pa.types.is_nested(field.type) and not pa.types.is_fixed_size_binary(field.type):
+            statistics.append(field.name)
+            if field.name != "id":
+                dictionary.append(field.name)
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": dictionary,
+        "use_byte_stream_split": split,
+        "write_statistics": statistics,
+    }
+
+
+def _is_float(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_float32(dtype) or pa.types.is_float64(dtype))
