@@ -1,0 +1,79 @@
+"""Record batches of an Arrow file or stream from a row on. A file cut short is used as the stream that it contains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.corpus.arrow_values import is_text
+from pipelines.corpus.parquet_batches import DAMAGE, damage, surroundings
+
+MAGIC = b"ARROW1"
+_STREAM_BEGINS = 8
+"""After the magic and its padding a file holds the stream format (https://arrow.apache.org/docs/format/Columnar.html)."""
+
+
+def arrow_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a file from ``row`` on, of those columns that it has. Raises DamagedFile after all good batches."""
+    before = 0
+    try:
+        # Mapped, because a batch can be as large as the file.
+        with pa.memory_map(path) as source:
+            for batch in _all_batches(source, columns):
+                skip = max(0, row - before)
+                if skip < batch.num_rows:
+                    yield _checked(batch.slice(skip) if skip else batch)
+                before += batch.num_rows
+    except DAMAGE as error:
+        raise damage(error, max(row, before)) from error
+
+
+def arrow_schema(path: str) -> pa.Schema | None:
+    """The schema of a file or stream, or None where it cannot be read."""
+    try:
+        with pa.memory_map(path) as source:
+            return _open_stream(source, None).schema
+    except DAMAGE as error:
+        surroundings(error)
+        return None
+
+
+def _all_batches(source: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    names = _open_stream(source, None).schema.names
+    fields = [index for index, name in enumerate(names) if name in columns]
+    # No field at all would mean every field; one is enough to count the rows.
+    options = pa.ipc.IpcReadOptions(included_fields=fields or [0] if names else None)
+    if not _is_file(source):
+        yield from _open_stream(source, options)
+        return
+    try:
+        file = pa.ipc.open_file(source, options=options)
+    except DAMAGE as error:
+        surroundings(error)
+        yield from _open_stream(source, options)
+        raise pa.ArrowInvalid("the file ends before its footer") from error
+    for index in range(file.num_record_batches):
+        yield file.get_batch(index)
+
+
+def _is_file(source: Any) -> bool:
+    source.seek(0)
+    return bool(source.read(len(MAGIC)) == MAGIC)
+
+
+def _open_stream(source: Any, options: Any) -> Any:
+    source.seek(_STREAM_BEGINS if _is_file(source) else 0)
+    return pa.ipc.open_stream(source, options=options)
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, its offsets and indices checked: Arrow trusts them, and a wrong one would read foreign memory."""
+    for column in batch.columns:
+        checked = column
+        if is_text(column.type) and not pa.types.is_string_view(column.type):
+            # Text that is not UTF-8 is the fault of a document, not of the file.
+            checked = column.view(pa.binary() if pa.types.is_string(column.type) else pa.large_binary())
+        checked.validate(full=True)
+    return batch
