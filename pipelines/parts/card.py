@@ -1,0 +1,81 @@
+"""The dataset card: what is in the folder, for people and for ``datasets.load_dataset``, which finds data/ by it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pipelines.parts.run_document import RunDocument
+from pipelines.parts.summary import Summary
+from pipelines.spec import FeatureKind, RunSpec
+
+_FRONT = """---
+configs:
+- config_name: default
+  data_files: data/*.parquet
+---
+"""
+
+
+def card(document: RunDocument, summary: Summary, schema: pa.Schema | None) -> bytes:
+    """The text of README.md; ``schema`` is None for a dataset without parts."""
+    spec = document.spec
+    meanings = _meanings(spec)
+    types = {field.name: str(field.type).replace("item: ", "") for field in schema} if schema is not None else {}
+    columns = [
+        f"| `{_cell(name)}` | {_cell(types.get(name, ''))} | {_cell(meanings[name])} |" for name in spec.column_names
+    ]
+    lines = [
+        f"{_FRONT}# Dataset of run {document.run}",
+        "",
+        f"{summary.rows:,} rows from {summary.documents:,} documents"
+        f" ({summary.quarantined:,} in quarantine, {summary.dead_letter_documents:,} in dead letters),"
+        f" in {summary.parts:,} Parquet files of {summary.bytes:,} bytes, written by penstock {document.code_version}.",
+        "",
+        "| Column | Type | Meaning |",
+        "|---|---|---|",
+        *columns,
+        "",
+        f"At most {spec.max_tokens} tokens of each document were used, computed in {spec.dtype}."
+        f" {summary.truncated:,} documents are longer. {summary.duplicate_ids:,} rows repeat the id of another row.",
+        "",
+        "## Reading it",
+        "",
+        "The rows are all the files in `data/`, in corpus order. Point readers there, not at this folder.",
+        "",
+        "```sql",
+        "SELECT * FROM read_parquet('data/*.parquet') LIMIT 5;  -- DuckDB",
+        "```",
+        "",
+        "```python",
+        'polars.read_parquet("data")',
+        'datasets.load_dataset(".", split="train")',
+        "```",
+        "",
+        "Every file's footer says how it was made, under keys that begin with `penstock.`.",
+    ]
+    return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _meanings(spec: RunSpec) -> dict[str, str]:
+    found = {
+        "id": "the document's id",
+        "n_tokens": "tokens of the document, special tokens included",
+        "n_used": "of these, tokens that were used",
+        "input_digest": "BLAKE2b-128 of the exact text",
+    }
+    for feature in spec.features:
+        model = feature.model.source
+        if feature.kind is FeatureKind.EMBEDDING:
+            found[feature.columns[0]] = (
+                f"{feature.pooling} of the last layer's token vectors of {model}, not normalised"
+            )
+            continue
+        label, score, scores = feature.columns
+        found[label] = f"the class that {model} gives"
+        found[score] = f"its probability, the largest of `{scores}`"
+        found[scores] = f"probabilities of the classes in order: {', '.join(feature.model.labels)}"
+    return found | {kept.name: f"`{kept.column}` of the corpus" for kept in spec.corpus.keep}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

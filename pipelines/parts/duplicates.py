@@ -1,0 +1,106 @@
+"""Counts rows whose id was there before, in memory that does not grow with the rows: ids are spread over files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.parts.store import Store, storage
+
+BUCKET_ROWS = 1_000_000
+MAX_BUCKETS = 256  # open files at a time
+_BASE = 0x9E3779B97F4A7C15  # odd, hence invertible modulo 2**64
+_SCHEMA = pa.schema([pa.field("id", pa.large_string())])
+
+
+def count_duplicates(store: Store, parts: Iterable[str], rows: int, *, bucket_rows: int = BUCKET_ROWS) -> int:
+    """How many of the ``rows`` in these parts have an id that another row has already.
+
+    All rows of one id end up in the same bucket, so buckets can be counted one by one. Raises InfrastructureError
+    where the storage fails; damaged parts must have been found before.
+    """
+    buckets = min(MAX_BUCKETS, -(-rows // bucket_rows))
+    if buckets <= 1:
+        return _duplicates(_ids(store, parts))
+    paths = [store.new_temporary() for _ in range(buckets)]
+    try:
+        with storage("write", paths[0].parent):
+            _spread(_ids(store, parts), paths)
+        return sum(_duplicates(_stored(path)) for path in paths)
+    finally:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _ids(store: Store, parts: Iterable[str]) -> Iterator[pa.Array]:
+    for name in parts:
+        with store.open(name) as file:
+            for batch in pq.ParquetFile(file).iter_batches(columns=["id"]):
+                yield batch.column(0).cast(pa.large_string())
+
+
+def _spread(ids: Iterable[pa.Array], paths: list[Path]) -> None:
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        writers = [stack.enter_context(pa.ipc.new_stream(file, _SCHEMA)) for file in files]
+        for chunk in ids:
+            bucket = hash_strings(chunk) % np.uint64(len(paths))
+            order = np.argsort(bucket, kind="stable")
+            bounds = np.searchsorted(bucket[order], np.arange(len(paths) + 1, dtype=np.uint64))
+            ordered = chunk.take(pa.array(order))
+            for number, writer in enumerate(writers):
+                begin, end = int(bounds[number]), int(bounds[number + 1])
+                if end > begin:
+                    writer.write_batch(pa.record_batch([ordered.slice(begin, end - begin)], schema=_SCHEMA))
+
+
+def _stored(path: Path) -> Iterator[pa.Array]:
+    with storage("read", path), path.open("rb") as file:
+        for batch in pa.ipc.open_stream(file):
+            yield batch.column(0)
+
+
+def _duplicates(chunks: Iterable[pa.Array]) -> int:
+    rows = waiting = 0
+    seen = pa.array([], pa.large_string())
+    pending: list[pa.Array] = []
+    for chunk in chunks:
+        pending.append(chunk)
+        rows += len(chunk)
+        waiting += len(chunk)
+        if waiting >= BUCKET_ROWS:
+            seen, pending, waiting = pc.unique(pa.chunked_array([seen, *pending])), [], 0
+    return rows - len(pc.unique(pa.chunked_array([seen, *pending])))
+
+
+def hash_strings(strings: pa.Array) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each string, a polynomial over its bytes: good enough to spread, not to tell apart.
+
+    With prefix sums S of byte·base**position, a string's own sum is S[end] - S[begin], shifted back by base**-begin.
+
+    *Shape:* ``[strings]`` of ``large_string`` without nulls → ``[strings]``.
+    """
+    _, offset_buffer, data_buffer = strings.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
+    begin, end = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
+    powers = np.full(len(data) + 1, _BASE, np.uint64)
+    shifts = np.full(len(data) + 1, pow(_BASE, -1, 2**64), np.uint64)
+    powers[0] = shifts[0] = 1
+    np.multiply.accumulate(powers, out=powers)
+    np.multiply.accumulate(shifts, out=shifts)
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[:-1], out=sums[1:])
+    value = (sums[end] - sums[begin]) * shifts[begin]
+    # The low bits of such a sum depend on little; mix the high ones in.
+    value = (value ^ (value >> np.uint64(32))) * np.uint64(_BASE)
+    mixed: npt.NDArray[np.uint64] = value ^ (value >> np.uint64(29))
+    return mixed

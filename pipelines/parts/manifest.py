@@ -1,0 +1,233 @@
+"""The seal: every planned batch has its part, every document is accounted for; then the list of parts, then _SUCCESS.
+
+It may run twice, or in two processes at once: both find and write the same. Killed anywhere, it is simply run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines.errors import IncompleteError, VerificationError
+from pipelines.parts.card import card
+from pipelines.parts.cover import NamedFiles, part_differences, quarantine_differences
+from pipelines.parts.duplicates import count_duplicates
+from pipelines.parts.footer import Footer, read_footer
+from pipelines.parts.layout import CARD, DATA, MANIFEST, QUARANTINE, SUCCESS, batch_of_part, part_name
+from pipelines.parts.limit import DEFAULT_LIMIT, Limit
+from pipelines.parts.listing import DeadLetter, Head, PartRecord, load_summary, part_line, read_head, write
+from pipelines.parts.plan import Plan, PlanEntry
+from pipelines.parts.receipts import Receipts
+from pipelines.parts.run_document import RunDocument
+from pipelines.parts.sink import is_committed
+from pipelines.parts.store import Store, storage
+from pipelines.parts.summary import Summary, Tally
+
+__all__ = ["DEFAULT_LIMIT", "Limit", "MissingPartsError", "Summary", "load_summary", "seal"]
+
+_NAMED_MISSING = 1000
+
+
+class MissingPartsError(IncompleteError):
+    """Batches without a part; ``batches`` are the first thousand of them."""
+
+    def __init__(self, message: str, hint: str = "", batches: tuple[int, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.batches = batches
+
+    def __reduce__(self) -> tuple[type[MissingPartsError], tuple[str, str, tuple[int, ...]]]:  # type: ignore[override]
+        return type(self), (self.message, self.hint, self.batches)
+
+
+def seal(
+    store: Store,
+    document: RunDocument,
+    *,
+    max_quarantined: Limit = DEFAULT_LIMIT,
+    dead: Mapping[int, str] | None = None,
+    statistics: Mapping[str, int] | None = None,
+) -> Summary:
+    """Check a finished run and write its manifest; with ``_SUCCESS``, if nothing is dead and the quarantine is small.
+
+    ``dead`` are the batches that were given up, with the reason; a part that is there after all counts. Raises
+    MissingPartsError where parts are missing, IncompleteError where the plan is not sealed, VerificationError naming
+    the file where something is not as it was written.
+    """
+    totals = Plan(store).totals()
+    if totals is None:
+        raise IncompleteError(f"{store.root}: the plan is not complete yet.", "`penstock resume` goes on with it.")
+    _refuse_foreign(store, totals.batches)
+    audit = _Audit(store, document, totals.batches, dead or {})
+    lines = store.new_temporary()
+    try:
+        parts_sha256 = audit.run(lines)
+        _sweep_quarantine(store, audit.named)
+        tally = audit.tally
+        dead_documents = sum(letter.documents for letter in audit.letters)
+        rows, quarantined = tally.sums["rows"], tally.sums["rejects"]
+        if rows + quarantined + dead_documents != totals.documents:
+            found = f"{rows} rows, {quarantined} in quarantine and {dead_documents} in dead letters"
+            raise VerificationError(f"{store.root}: {found} are not the {totals.documents} documents of the plan.")
+        complete = not audit.letters and max_quarantined.allows(quarantined, totals.documents)
+        previous = _previous(store)
+        summary = Summary(
+            run=document.run,
+            out=str(store.root),
+            state="sealed" if complete else "incomplete",
+            documents=totals.documents,
+            rows=rows,
+            quarantined=quarantined,
+            dead_letter_documents=dead_documents,
+            duplicate_ids=_duplicates(store, totals.batches, rows),
+            blank_lines=totals.blank_lines,
+            tokens=tally.sums["tokens"],
+            tokens_used=tally.sums["tokens_used"],
+            truncated=tally.sums["truncated"],
+            parts=tally.parts,
+            bytes=tally.bytes,
+            seconds=tally.seconds(),
+            workers=tally.workers(),
+            quarantined_by_reason=dict(sorted(tally.reasons.items())),
+            warnings=tally.sums["warnings"],
+            generation=previous.summary.generation if previous else 1,
+        )
+        head = Head(
+            run=document.run,
+            fingerprint=document.fingerprint,
+            max_quarantined=max_quarantined.text,
+            summary=summary,
+            parts_sha256=parts_sha256,
+            dead_letters=tuple(audit.letters),
+            statistics=dict(statistics or {}),
+        )
+        return _publish(store, document, head, previous, lines, audit.schema)
+    finally:
+        with contextlib.suppress(OSError):
+            lines.unlink(missing_ok=True)
+
+
+def _publish(
+    store: Store, document: RunDocument, head: Head, previous: Head | None, lines: Path, schema: pa.Schema | None
+) -> Summary:
+    """Write what changed: the manifest, the card, then ``_SUCCESS``, which holds the manifest's digest."""
+    complete = head.summary.state == "sealed"
+    if previous is not None and _same(previous, head):
+        # Written all the same: the bytes come out equal, unless those on the disk are damaged.
+        head = replace(head, statistics=previous.statistics)
+    else:
+        store.remove(SUCCESS)
+        if previous is not None:
+            generation = previous.summary.generation + 1
+            head = replace(head, summary=replace(head.summary, generation=generation))
+        store.replace(CARD, card(document, head.summary, schema))
+    sha256 = write(store, head, lines)
+    if complete:
+        success = json.dumps({"run": document.run, "manifest_sha256": sha256}).encode() + b"\n"
+        if store.read_if_present(SUCCESS) != success:
+            store.replace(SUCCESS, success)
+    else:
+        store.remove(SUCCESS)
+    return head.summary
+
+
+class _Audit:
+    """One walk along the plan: reads every footer, writes every line of the manifest, adds everything up."""
+
+    def __init__(self, store: Store, document: RunDocument, batches: int, dead: Mapping[int, str]) -> None:
+        self.store = store
+        self.document = document
+        self.dead = dead
+        self.receipts = Receipts(store, batches)
+        self.named = NamedFiles(batches)
+        self.tally = Tally()
+        self.letters: list[DeadLetter] = []
+        self.schema: pa.Schema | None = None
+
+    def run(self, lines: Path) -> str:
+        """Write the manifest's part lines; returns their hex SHA-256."""
+        missing: list[int] = []
+        missing_count = 0
+        digest = hashlib.sha256()
+        with storage("write", lines), lines.open("xb") as file:
+            for entry in Plan(self.store).entries():
+                if not is_committed(self.store, entry.batch):
+                    if entry.batch in self.dead:
+                        reason = self.dead[entry.batch]
+                        self.letters.append(DeadLetter(entry.batch, entry.first, entry.count, reason))
+                    else:
+                        missing_count += 1
+                        missing += [entry.batch] if len(missing) < _NAMED_MISSING else []
+                    continue
+                line = part_line(self._record(entry), first=self.tally.parts == 1)
+                file.write(line)
+                digest.update(line)
+        if missing:
+            message = f"{self.store.root}: {missing_count} parts are missing, the first is {part_name(missing[0])}."
+            raise MissingPartsError(message, "`penstock resume` makes them.", tuple(missing))
+        return digest.hexdigest()
+
+    def _record(self, entry: PlanEntry) -> PartRecord:
+        name = part_name(entry.batch)
+        footer = read_footer(self.store, entry.batch)
+        found = part_differences(entry, footer, self.document) or quarantine_differences(self.store, footer)
+        if self.schema is None:
+            self.schema = footer.schema
+        elif not footer.schema.equals(self.schema):
+            found.append("its columns have other types than those of the parts before")
+        if found:
+            raise VerificationError(f"{self.store.root / name}: {'; '.join(found)}.", "Remove it, then resume.")
+        size, sha256 = self._digest(name, footer)
+        self.named.note(footer)
+        self.tally.add(footer, size)
+        return PartRecord(name, entry.batch, entry.first, footer.rows, footer.rejects, size, sha256, footer.quarantine)
+
+    def _digest(self, name: str, footer: Footer) -> tuple[int, str]:
+        receipt = self.receipts.get(footer.batch)
+        if receipt is None:
+            return self.store.digest(name)
+        size = self.store.size(name)
+        if size != receipt[0]:
+            message = f"{self.store.root / name} has {size} bytes, {receipt[0]} were written."
+            raise VerificationError(message, "Remove it, then resume.")
+        return receipt
+
+
+def _refuse_foreign(store: Store, batches: int) -> None:
+    for name in store.scan(DATA):
+        batch = batch_of_part(name)
+        if batch is None or batch >= batches:
+            message = f"{store.root / DATA / name} is no part of this run, and every reader would take it for data."
+            raise VerificationError(message, "Move it away, then resume.")
+
+
+def _sweep_quarantine(store: Store, named: NamedFiles) -> None:
+    """Remove the evidence of attempts that did not win. That of batches without a part is left: one may be writing."""
+    for name in store.list(QUARANTINE):
+        number = name.removeprefix("part-").partition("-")[0]
+        if number.isdigit() and named.has_part(int(number)) and not named.is_named(name):
+            store.remove(f"{QUARANTINE}/{name}")
+
+
+def _duplicates(store: Store, batches: int, rows: int) -> int:
+    names = (part_name(batch) for batch in range(batches) if is_committed(store, batch))
+    return count_duplicates(store, names, rows)
+
+
+def _previous(store: Store) -> Head | None:
+    try:
+        return read_head(store)
+    except VerificationError:
+        store.remove(MANIFEST)  # damaged: all of it is computed anew
+        return None
+
+
+def _same(previous: Head, head: Head) -> bool:
+    """Whether the manifest that is there says the same already."""
+    summary = replace(previous.summary, state=head.summary.state)
+    return replace(previous, summary=summary, statistics=head.statistics) == head
