@@ -1,7 +1,8 @@
 """Texts to ids, exactly as transformers does with ``split_special_tokens=True``, in flat memory.
 
 The tokenizers library is used bare: no padding, no offsets, no per-text dictionaries. Literal ``</s>`` or ``<mask>`` in
-a text are text. A text is tokenised to its end, for its length is a column, but only the ids that are used are kept.
+a text are text, also for a Unigram, where that setting of transformers still makes them special. A text is tokenised
+to its end, for its length is a column, but only the ids that are used are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import orjson
 import tokenizers
 
 from pipelines.errors import InputError
-from pipelines.roberta.tokenizer_files import COPY_AGAIN, check_tokenizer, tokenizer_document
+from pipelines.roberta.tokenizer_files import COPY_AGAIN, check_tokenizer, tokenizer_document, with_literal_specials
 
 SLICE_CHARACTERS = 2**16
 GROUP_CHARACTERS = 2**19
@@ -54,7 +55,7 @@ class Tokenizer:
     def __init__(self, folder: Path, model_type: str, vocab_size: int) -> None:
         document = tokenizer_document(folder, model_type)
         try:
-            raw = tokenizers.Tokenizer.from_str(orjson.dumps(document).decode())
+            raw = tokenizers.Tokenizer.from_str(orjson.dumps(with_literal_specials(document)).decode())
             check_tokenizer(raw, vocab_size, folder)
             raw.encode_special_tokens = True
             raw.no_padding()

@@ -41,6 +41,22 @@ def tokenizer_document(folder: Path, model_type: str) -> dict[str, Any]:
     return document
 
 
+def with_literal_specials(document: dict[str, Any]) -> dict[str, Any]:
+    """The same tokenizer, but one that never takes a literal ``</s>`` in a text for the special token.
+
+    A byte-level BPE cannot, once special tokens are not looked for. A Unigram has them among its pieces, where
+    sentencepiece keeps them apart: behind a blank, which no word has after the split at blanks, they match nothing.
+    """
+    model = document.get("model")
+    if not isinstance(model, dict) or model.get("type") != "Unigram" or document.get("pre_tokenizer") is None:
+        return document
+    added = document.get("added_tokens") or []
+    specials = {token["content"] for token in added if token.get("special")}
+    vocab = [[f" {piece}" if piece in specials else piece, score] for piece, score in model["vocab"]]
+    ordinary = [token for token in added if not token.get("special")]
+    return {**document, "added_tokens": ordinary, "model": {**model, "vocab": vocab}}
+
+
 def check_tokenizer(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
     """Raise InputError where a tokenizer can make ids that the encoder has no embedding for."""
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
