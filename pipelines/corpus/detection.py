@@ -91,7 +91,8 @@ def check_readable(path: str, format_: Format, compression: str, encoding: str) 
         if compression != "none":
             raise InputError(f"{path} is a {format_} file inside {compression}.", "Decompress it first.")
         return
-    if first_bytes(path, compression).startswith(_UTF16):
+    head = first_bytes(path, compression)
+    if head.startswith(_UTF16) and b"\0" in head:
         hint = "Convert it: iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8"
         raise InputError(f"{path} is UTF-16 text, wanted {encoding}.", hint)
 
