@@ -65,7 +65,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     for name in _NOISY:  # what they say at INFO is about themselves
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)
     logging.captureWarnings(True)
-    setup_logging.connect(_leave_logging_alone, weak=False)
+    setup_logging.connect(leave_logging_alone, weak=False)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -123,5 +123,5 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     return "\n".join(parts)
 
 
-def _leave_logging_alone(**_: Any) -> None:
+def leave_logging_alone(**_: Any) -> None:
     """Celery sets up logging of its own, replacing ours, unless somebody listens to this signal."""

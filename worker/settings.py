@@ -148,6 +148,32 @@ def thread_limit() -> int | None:
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
+class SlotIdentity(NamedTuple):
+    """Who a pinned worker process is: its slot, device (``cpu`` or a GPU's UUID), threads, and name in the ledger."""
+
+    slot: str
+    device: str
+    threads: int
+    owner: str
+
+
+def slot_environment(identity: SlotIdentity) -> dict[str, str]:
+    """How a supervisor tells a worker process who it is; :func:`slot_identity` reads it there."""
+    return {f"{ENV_PREFIX}SLOT_{key.upper()}": str(value) for key, value in identity._asdict().items()}
+
+
+def slot_identity() -> SlotIdentity:
+    """Who this worker process is. Raises KeyError in a process that no supervisor started."""
+    values = {key: os.environ[f"{ENV_PREFIX}SLOT_{key.upper()}"] for key in SlotIdentity._fields}
+    return SlotIdentity(values["slot"], values["device"], int(values["threads"]), values["owner"])
+
+
+def state_folder() -> Path:
+    """Where this user's runs are remembered for `status`."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state) / "penstock"
+
+
 def redacted(text: str) -> str:
     """A text with the password of every URL in it replaced by ``***``."""
     return _PASSWORD.sub(r"\1***\2", text)

@@ -26,7 +26,7 @@ def show(broker: str | None, devices: str | None, as_json: bool, debug: bool) ->
     """
     found = sources(load(broker_url=broker, devices=devices, log_level="debug" if debug else None))
     document = {key: sourced._asdict() for key, sourced in found.items()}
-    emit(document, lambda: "\n".join(_line(key, sourced) for key, sourced in found.items()), as_json=as_json)
+    emit(document, "\n".join(_line(key, sourced) for key, sourced in found.items()), as_json=as_json)
 
 
 def _line(key: str, sourced: Sourced) -> str:

@@ -77,7 +77,7 @@ def doctor(
     findings = [examined(name, look) for name, look in looks]
     ready = all(finding.state is not State.FAIL for finding in findings)
     report = {"ready": ready, "findings": [finding._asdict() for finding in findings]}
-    emit(report, lambda: "\n".join(map(line, findings)), as_json=as_json)
+    emit(report, "\n".join(map(line, findings)), as_json=as_json)
     if not ready:
         sys.exit(NOT_READY)
 

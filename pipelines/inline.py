@@ -1,0 +1,73 @@
+"""A whole run in this process, without queue or workers: the debugger, and the oracle of every chaos test."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+
+from pipelines import __version__
+from pipelines.documents import Batch, items_digest
+from pipelines.extract import Extractor
+from pipelines.parts.limit import Limit
+from pipelines.parts.run_document import RunDocument
+from pipelines.parts.manifest import seal
+from pipelines.parts.sink import PartMeta, commit
+from pipelines.parts.store import Store
+from pipelines.parts.summary import Summary
+from pipelines.planning import Planner
+
+OnPart = Callable[[int, int, int | None], None]
+
+
+def run_inline(
+    store: Store,
+    document: RunDocument,
+    *,
+    device: str = "cpu",
+    token_budget: int | None = None,
+    limit: Limit,
+    on_part: OnPart = lambda *_: None,
+) -> Summary:
+    """Plan, extract, commit and seal, batch by batch; a run that was begun is finished.
+
+    ``on_part`` is told documents, tokens and (once known) the total of documents after each part.
+    Raises whatever the corpus, the model or the storage raise; what is committed stays.
+    """
+    planner = Planner(store, document.spec)
+    extractor = Extractor(document.spec, device=device, token_budget=token_budget)
+    for batch in _batches(planner):
+        started = time.time()
+        extracted = extractor.extract(batch)
+        meta = PartMeta(
+            run=document.run,
+            spec=document.spec,
+            code_version=__version__,
+            batch=batch.number,
+            first=batch.first,
+            count=len(batch.items),
+            input_digest=items_digest(batch.items),
+            slot="inline",
+            device=device,
+            started_unix_s=started,
+            tokens=extracted.tokens,
+            tokens_used=extracted.tokens_used,
+            truncated=extracted.truncated,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+        commit(store, meta, extracted.table, extracted.rejects, extracted.warnings)
+        totals = planner.plan.totals()
+        on_part(len(batch.items), extracted.tokens_used, totals.documents if totals else None)
+    return seal(store, document, max_quarantined=limit, dead={})
+
+
+def _batches(planner: Planner) -> Iterator[Batch]:
+    """What is planned and not committed, then what is not planned, recorded on the way."""
+    for entry in planner.backlog():
+        yield planner.read(entry)
+    planner.close()
+    if planner.plan.totals() is None:
+        for batch in planner.fresh():
+            planner.record([batch])
+            yield batch
+        planner.seal()

@@ -1,0 +1,34 @@
+"""A connection to Redis for everything that is not Celery's own, and its faults in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+import redis.exceptions
+
+from pipelines.errors import InfrastructureError, SurroundingsError
+
+
+def connect(url: str) -> redis.Redis:
+    """A client for a redis-py url (``redis://``, ``rediss://``, ``unix://``).
+
+    redis-py repeats a command after a lost reply; every step of the ledger is safe to repeat.
+    Raises SurroundingsError for a url that is none.
+    """
+    try:
+        return redis.Redis.from_url(
+            url, socket_timeout=15, socket_connect_timeout=5, health_check_interval=10, client_name="penstock"
+        )
+    except ValueError as error:
+        raise SurroundingsError(f"The broker url is not one of Redis: {error}.") from error
+
+
+@contextmanager
+def redis_faults() -> Iterator[None]:
+    """Turn redis-py's exceptions into InfrastructureError."""
+    try:
+        yield
+    except redis.exceptions.RedisError as error:
+        raise InfrastructureError(f"Redis did not do what it was asked: {type(error).__name__}: {error}.") from error

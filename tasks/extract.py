@@ -1,0 +1,186 @@
+"""The consumer: claim → extract → commit → close. A message is only a hint; the store says whether there is work."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from celery import Task, shared_task
+
+from pipelines import __version__
+from pipelines.documents import items_digest
+from pipelines.errors import BatchError, InfrastructureError, ProcessError, RunError
+from pipelines.parts.run_document import RunDocument
+from pipelines.parts.sink import PartMeta, commit, is_committed
+from pipelines.parts.store import Store
+from tasks.app import Resources, resources_of
+from tasks.flight import close_committed
+from tasks.keys import EXTRACT_TASK
+from tasks.ledger import Ledger, Verdict
+from tasks.transport import Bodies, decode
+
+if TYPE_CHECKING:  # the extractor comes ready from the resources; only the worker's child loads torch
+    from pipelines.extract import Extractor
+
+logger = logging.getLogger(__name__)
+HAND_BACK_PAUSE_S = 3.0
+"""Wait after a fault outside the batch, so that a full disk or a missing folder is no busy loop."""
+
+
+class _Dropped(Exception):  # noqa: N818 - not an error: the work is not wanted any more
+    """The run was cancelled, or the batch belongs to another worker by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One batch in the hands of this worker."""
+
+    resources: Resources
+    store: Store
+    document: RunDocument
+    extractor: Extractor
+    ledger: Ledger
+    bodies: Bodies
+    batch: int
+    delivery: str
+
+    def renew(self, documents: int, tokens: int) -> None:
+        """Progress: a micro-batch is done. Redis being away is no reason to stop; the commit decides."""
+        del documents, tokens
+        with contextlib.suppress(InfrastructureError):
+            answer = self.ledger.renew(self.batch, delivery=self.delivery, lease_s=self.resources.lease_s)
+            if answer.verdict in (Verdict.STOPPED, Verdict.LOST):
+                raise _Dropped(f"{answer.verdict.lower()}: {answer.detail}")
+
+
+@shared_task(bind=True, name=EXTRACT_TASK)  # type: ignore[untyped-decorator] # celery has no types
+def extract_batch(self: Task, run: str, batch: int) -> None:
+    """Make the part of one batch, unless it exists. What does not end in a part, the reconciler publishes again."""
+    resources = resources_of(self.app)
+    with resources.working(run, batch):
+        try:
+            job = _prepare(resources, run, batch)
+            attempt = _claim(job) if job is not None else None
+            if job is not None and attempt is not None:
+                with _claimed(job):
+                    _extract(job, attempt)
+        except InfrastructureError as error:
+            logger.warning("%s The batch will be published again.", error)
+            time.sleep(HAND_BACK_PAUSE_S)
+        except ProcessError as error:
+            logger.error("%s This process ends and is started anew.", error)
+            resources.leave()
+
+
+def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
+    """All that can fail before the claim, so that it costs no attempt; None where there is nothing to do here."""
+    ledger, bodies = Ledger(resources.client, run), Bodies(resources.client, run)
+    try:
+        store, document = resources.run(run)
+        if is_committed(store, number):
+            close_committed(store, ledger, bodies, number)
+            return None
+        extractor = resources.extractor(document)
+    except RunError as error:
+        logger.error("This worker cannot do the run: %s", error)
+        ledger.refuse(resources.owner, str(error))
+        ledger.release(number, delivery="", uncount=True)
+        time.sleep(HAND_BACK_PAUSE_S)  # leave the message to others for a while
+        return None
+    return _Job(resources, store, document, extractor, ledger, bodies, number, uuid.uuid4().hex)
+
+
+def _claim(job: _Job) -> int | None:
+    """The number of this attempt, counted before the work; None where the batch is not for this worker."""
+    answer = job.ledger.claim(
+        job.batch,
+        owner=job.resources.owner,
+        delivery=job.delivery,
+        lease_s=job.resources.lease_s,
+        max_attempts=job.resources.max_attempts,
+    )
+    if answer.verdict is Verdict.RUN:
+        return int(answer.detail)
+    if answer.verdict is Verdict.EXHAUSTED:
+        logger.error("Batch %d is a dead letter after %s attempts.", job.batch, answer.detail)
+        job.ledger.bury(job.batch, f"{answer.detail} attempts failed")
+        job.bodies.drop(job.batch)
+    else:
+        logger.debug("Batch %d is left alone: %s %s", job.batch, answer.verdict, answer.detail)
+    return None
+
+
+@contextlib.contextmanager
+def _claimed(job: _Job) -> Iterator[None]:
+    """Whatever goes wrong under the claim, the batch is handed back as the class of the error demands."""
+
+    def release(*, uncount: bool) -> None:
+        with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
+            job.ledger.release(job.batch, delivery=job.delivery, uncount=uncount)
+
+    try:
+        yield
+    except _Dropped as reason:
+        logger.info("Batch %d is dropped (%s).", job.batch, reason)
+        release(uncount=True)
+    except (InfrastructureError, ProcessError):
+        release(uncount=True)
+        raise
+    except RunError as error:
+        logger.error("The run fails: %s", error)
+        release(uncount=True)
+        job.ledger.set_state("failed", str(error))
+    except (BatchError, MemoryError, Exception) as error:
+        # MemoryError must not reach Celery: it would end the worker and bring the message back for ever.
+        logger.error("An attempt at batch %d failed: %s: %s", job.batch, type(error).__name__, error, exc_info=True)
+        release(uncount=False)
+
+
+def _extract(job: _Job, attempt: int) -> None:
+    body = job.bodies.get(job.batch)
+    if body is None:
+        logger.info("The body of batch %d is gone; it will be read from the corpus again.", job.batch)
+        job.ledger.release(job.batch, delivery=job.delivery, uncount=True)
+        return
+    batch = decode(body)
+    started = time.time()
+    extracted = job.extractor.extract(batch, job.renew)
+    meta = PartMeta(
+        run=job.document.run,
+        spec=job.document.spec,
+        code_version=__version__,
+        batch=batch.number,
+        first=batch.first,
+        count=len(batch.items),
+        input_digest=items_digest(batch.items),
+        attempt=attempt,
+        slot=job.resources.slot,
+        device=job.resources.device,
+        started_unix_s=started,
+        tokens=extracted.tokens,
+        tokens_used=extracted.tokens_used,
+        truncated=extracted.truncated,
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+    committed = commit(job.store, meta, extracted.table, extracted.rejects, extracted.warnings)
+    job.ledger.close(
+        job.batch,
+        documents=len(batch.items),
+        rows=committed.rows,
+        quarantined=committed.rejects,
+        tokens=extracted.tokens_used,
+    )
+    job.bodies.drop(job.batch)
+    logger.info(
+        "Part committed: %d rows, %d rejects, %d tokens in %.1f s.",
+        committed.rows,
+        committed.rejects,
+        extracted.tokens_used,
+        time.time() - started,
+    )

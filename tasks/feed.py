@@ -1,0 +1,150 @@
+"""The feeder: corpus → plan → window → body → message, as far as the window allows.
+
+The stored plan comes before any message, so whatever Redis or this process forgets is found again from the plan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import cast
+
+from pipelines.batching import item_text_bytes
+from pipelines.documents import Batch
+from pipelines.parts.plan import PlanEntry
+from pipelines.planning import Planner
+from tasks.client import redis_faults
+from tasks.flight import Publisher
+from tasks.ledger import Ledger
+
+MEMORY_CHECK_INTERVAL_S = 1.0
+MAX_SEGMENT_BATCHES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much may be in flight: batches, bytes of bodies, and the fraction of Redis' ``maxmemory`` in use.
+
+    Feeding stops at a limit and goes on below half of it, so that it does not stutter at the edge.
+    """
+
+    batches: int = 64
+    body_bytes: int = 256 * 2**20
+    memory_fraction: float = 0.6
+
+
+class Step(Enum):
+    """What one step of the feeder came to."""
+
+    PUBLISHED = auto()
+    BLOCKED = auto()
+    DONE = auto()
+
+
+class Feeder:
+    """Feeds one run, a step at a time; whoever leads the run calls :meth:`step` until DONE.
+
+    First the backlog (planned, without a part, not in flight), then what is not planned yet. ``documents_committed``
+    counts the documents whose part the backlog's pass over the plan has seen.
+    """
+
+    def __init__(self, planner: Planner, ledger: Ledger, publisher: Publisher, window: Window, *, plan: bool) -> None:
+        self.planner = planner
+        self.ledger = ledger
+        self.publisher = publisher
+        self.window = window
+        self.plans = plan
+        self.documents_planned = 0
+        self._full = False
+        self._memory_checked = 0.0
+        self._memory_full = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Start over from the plan: Redis forgot, or another feeder was faster."""
+        self._backlog: Iterator[PlanEntry] | None = self.planner.backlog()
+        self._fresh: Iterator[Batch] | None = None
+        self._done = False
+
+    def step(self) -> Step:
+        """Publish as much as one segment of the plan, where the window is open.
+
+        Raises InfrastructureError when Redis or the storage fails (call again later), RunError when the run must end.
+        """
+        if self._done:
+            return Step.DONE
+        room = self._room()
+        if room == 0:
+            return Step.BLOCKED
+        if self._backlog is not None:
+            return self._step_backlog(room)
+        if not self.plans or self.planner.plan.totals() is not None:
+            self._done = True
+            return Step.DONE
+        return self._step_fresh(room)
+
+    def _step_backlog(self, room: int) -> Step:
+        _, in_flight = self.ledger.sweep()
+        flying = {entry.batch for entry in in_flight}
+        dead = self.ledger.dead()
+        assert self._backlog is not None
+        for entry in self._backlog:
+            if entry.batch in flying or entry.batch in dead:
+                continue
+            self.publisher.publish(self.planner.read(entry))
+            room -= 1
+            if room == 0:
+                return Step.PUBLISHED
+        self._backlog = None
+        return Step.PUBLISHED
+
+    def _step_fresh(self, room: int) -> Step:
+        if self._fresh is None:
+            self._fresh = self.planner.fresh()
+        segment: list[Batch] = []
+        text_bytes = 0
+        for batch in self._fresh:
+            segment.append(batch)
+            text_bytes += sum(item_text_bytes(item) for item in batch.items)
+            if len(segment) >= min(room, MAX_SEGMENT_BATCHES) or text_bytes >= self.window.body_bytes // 4:
+                break
+        else:
+            # The corpus is at its end: record what is left, then close the plan.
+            if self._record(segment):
+                self.planner.seal()
+                self._done = True
+            return Step.PUBLISHED
+        self._record(segment)
+        return Step.PUBLISHED
+
+    def _record(self, segment: list[Batch]) -> bool:
+        if segment and not self.planner.record(segment):
+            self.restart()
+            return False
+        for batch in segment:
+            self.publisher.publish(batch)
+            self.documents_planned = batch.first + len(batch.items)
+        return True
+
+    def _room(self) -> int:
+        """How many batches may be published now."""
+        batches, body_bytes = self.ledger.window()
+        if self._full and (batches > self.window.batches // 2 or body_bytes > self.window.body_bytes // 2):
+            return 0
+        self._full = batches >= self.window.batches or body_bytes >= self.window.body_bytes
+        if self._full or self._redis_is_full():
+            return 0
+        return self.window.batches - batches
+
+    def _redis_is_full(self) -> bool:
+        now = time.monotonic()
+        if now - self._memory_checked >= MEMORY_CHECK_INTERVAL_S:
+            self._memory_checked = now
+            with redis_faults():
+                memory = cast(dict[str, int], self.ledger.client.info("memory"))
+            limit = memory.get("maxmemory", 0)
+            fraction = self.window.memory_fraction * (0.9 if self._memory_full else 1.0)
+            self._memory_full = bool(limit) and memory["used_memory"] > fraction * limit
+        return self._memory_full

@@ -1,0 +1,59 @@
+"""Putting a batch in flight and taking it out again. Both are safe to repeat, from anywhere.
+
+In: body first, then the ledger's note, then the message. Out: the ledger is told what the part holds, the body goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import kombu.exceptions
+from celery import Celery
+
+from pipelines.documents import Batch
+from pipelines.errors import InfrastructureError
+from pipelines.parts.sink import read_footer
+from pipelines.parts.store import Store
+from pipelines.spec import KeptColumn
+from tasks.app import send_batch
+from tasks.ledger import Ledger
+from tasks.transport import Bodies, encode
+
+
+class Publisher:
+    """Publishes the batches of one run. Raises InfrastructureError when Redis cannot be reached or refuses."""
+
+    def __init__(self, app: Celery, ledger: Ledger, bodies: Bodies, keep: Sequence[KeptColumn]) -> None:
+        self.app = app
+        self.ledger = ledger
+        self.bodies = bodies
+        self.keep = keep
+
+    def publish(self, batch: Batch) -> None:
+        """Put a batch in flight."""
+        body = encode(batch, self.keep)
+        self.bodies.put(batch.number, body)
+        self._announce(batch.number, len(body))
+
+    def republish(self, batch: int) -> bool:
+        """Send the message of a batch again; False where its body is gone and must be read from the corpus."""
+        size = self.bodies.size(batch)
+        if size == 0:
+            return False
+        self._announce(batch, size)
+        return True
+
+    def _announce(self, batch: int, body_bytes: int) -> None:
+        # The ledger first: a message that is lost in between is found missing by the next sweeps.
+        self.ledger.publish(batch, body_bytes)
+        try:
+            send_batch(self.app, self.ledger.run, batch)
+        except kombu.exceptions.OperationalError as error:
+            raise InfrastructureError(f"Redis did not take a message: {error}.") from error
+
+
+def close_committed(store: Store, ledger: Ledger, bodies: Bodies, batch: int) -> None:
+    """A batch's part is there, made by whomever: count it and drop its body."""
+    footer = read_footer(store, batch)
+    ledger.close(batch, documents=footer.count, rows=footer.rows, quarantined=footer.rejects, tokens=footer.tokens_used)
+    bodies.drop(batch)

@@ -1,0 +1,146 @@
+-- The ledger of a run's open batches. Each call is one step, on the server's clock, and safe to repeat.
+-- KEYS (all of one run): 1 state  2 open  3 sizes  4 leases  5 attempts  6 due  7 dead
+-- ARGV[1] names the step; the rest are its arguments. A lease reads "expiry|owner|delivery".
+-- Data model and lifetimes: tasks/keys.py.
+
+local state, open, sizes, leases, attempts, due, dead = unpack(KEYS)
+local step, batch = ARGV[1], ARGV[2]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+
+local function lease_of(b)
+  local lease = redis.call('HGET', leases, b)
+  if not lease then return nil end
+  local expiry, owner, delivery = string.match(lease, '^([^|]*)|([^|]*)|(.*)$')
+  return tonumber(expiry), owner, delivery
+end
+
+local function uncount_attempt(b, wanted)
+  if wanted == '1' and tonumber(redis.call('HGET', attempts, b) or '0') > 0 then
+    redis.call('HINCRBY', attempts, b, -1)
+  end
+end
+
+local function stopped()
+  local s = redis.call('HGET', state, 'state')
+  if s and s ~= 'running' then return s end
+  return nil
+end
+
+-- publish(batch, bytes): the batch is in flight from now on.
+if step == 'publish' then
+  redis.call('ZADD', open, now, batch)
+  redis.call('HSET', sizes, batch, ARGV[3])
+  redis.call('SREM', due, batch)
+  return {'OK'}
+end
+
+-- claim(batch, owner, delivery, lease_s, max_attempts): the attempt is counted here, before any work.
+-- A client that repeats the call after a lost reply is known by its delivery and is not counted twice.
+if step == 'claim' then
+  local s = stopped()
+  if s then return {'STOPPED', s} end
+  if redis.call('HEXISTS', dead, batch) == 1 then return {'DEAD', '0'} end
+  local expiry, owner, delivery = lease_of(batch)
+  if expiry and delivery == ARGV[4] then
+    return {'RUN', redis.call('HGET', attempts, batch) or '1'}
+  end
+  if expiry and expiry > now then return {'LEASED', owner} end
+  local n = redis.call('HINCRBY', attempts, batch, 1)
+  if n > tonumber(ARGV[6]) then return {'EXHAUSTED', tostring(n - 1)} end
+  redis.call('HSET', leases, batch, (now + tonumber(ARGV[5])) .. '|' .. ARGV[3] .. '|' .. ARGV[4])
+  redis.call('ZADD', open, 'NX', now, batch)
+  redis.call('SREM', due, batch)
+  return {'RUN', tostring(n)}
+end
+
+-- renew(batch, delivery, lease_s): called after each micro-batch; only progress renews a lease.
+if step == 'renew' then
+  local s = stopped()
+  if s then return {'STOPPED', s} end
+  local expiry, owner, delivery = lease_of(batch)
+  if not expiry then
+    -- Redis forgot (flushed): go on, the commit decides.
+    return {'FORGOTTEN'}
+  end
+  if delivery ~= ARGV[3] then return {'LOST', owner} end
+  redis.call('HSET', leases, batch, (now + tonumber(ARGV[4])) .. '|' .. owner .. '|' .. delivery)
+  return {'OK'}
+end
+
+-- close(batch, documents, rows, rejects, tokens): committed; counted once however often it is closed.
+if step == 'close' then
+  redis.call('HDEL', leases, batch)
+  redis.call('HDEL', attempts, batch)
+  redis.call('HDEL', sizes, batch)
+  redis.call('HDEL', dead, batch)
+  redis.call('SREM', due, batch)
+  if redis.call('ZREM', open, batch) == 1 then
+    redis.call('HINCRBY', state, 'batches', 1)
+    redis.call('HINCRBY', state, 'documents', ARGV[3])
+    redis.call('HINCRBY', state, 'rows', ARGV[4])
+    redis.call('HINCRBY', state, 'quarantined', ARGV[5])
+    redis.call('HINCRBY', state, 'tokens', ARGV[6])
+    redis.call('HSET', state, 'closed_at', now)
+    return {'CLOSED'}
+  end
+  return {'ALREADY'}
+end
+
+-- release(batch, delivery, uncount): handed back, to be published again at once. '' as delivery matches any;
+-- uncount = '1' where the batch is not to blame (shutdown, storage, Redis).
+if step == 'release' then
+  local expiry, _, delivery = lease_of(batch)
+  if expiry and (ARGV[3] == '' or delivery == ARGV[3]) then
+    redis.call('HDEL', leases, batch)
+    uncount_attempt(batch, ARGV[4])
+  elseif expiry then
+    return {'KEPT'}
+  end
+  redis.call('ZADD', open, 'NX', now, batch)
+  redis.call('SADD', due, batch)
+  return {'OK'}
+end
+
+-- bury(batch, reason): a dead letter; it leaves the window so that the run can finish around it.
+if step == 'bury' then
+  redis.call('HSET', dead, batch, ARGV[3])
+  redis.call('HDEL', leases, batch)
+  redis.call('HDEL', attempts, batch)
+  redis.call('HDEL', sizes, batch)
+  redis.call('SREM', due, batch)
+  redis.call('ZREM', open, batch)
+  return {'OK'}
+end
+
+-- sweep(): the whole window in one reading: now, then per open batch: batch, published, lease expiry (0: none), due.
+if step == 'sweep' then
+  local result = {tostring(now)}
+  local entries = redis.call('ZRANGE', open, 0, -1, 'WITHSCORES')
+  for i = 1, #entries, 2 do
+    local expiry = lease_of(entries[i]) or 0
+    result[#result + 1] = entries[i]
+    result[#result + 1] = entries[i + 1]
+    result[#result + 1] = tostring(expiry)
+    result[#result + 1] = tostring(redis.call('SISMEMBER', due, entries[i]))
+  end
+  return result
+end
+
+-- abandon(owner, uncount): the owner is known to be gone; whatever it held is due again.
+if step == 'abandon' then
+  local released = {}
+  local entries = redis.call('HGETALL', leases)
+  for i = 1, #entries, 2 do
+    local _, owner = lease_of(entries[i])
+    if owner == ARGV[2] then
+      redis.call('HDEL', leases, entries[i])
+      uncount_attempt(entries[i], ARGV[3])
+      redis.call('SADD', due, entries[i])
+      released[#released + 1] = entries[i]
+    end
+  end
+  return released
+end
+
+return redis.error_reply('unknown step ' .. tostring(step))

@@ -1,0 +1,89 @@
+"""The reconciler: what is in flight, not committed, not leased and in no queue was lost, and is published again.
+
+Celery on Redis may destroy a message whose consumer dies at the wrong moment, and keeps a dead worker's message hidden
+for the visibility timeout. Because the window is small, a sweep can read the whole queue and know, not guess.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, cast
+
+from pipelines.parts.sink import is_committed
+from pipelines.parts.store import Store
+from pipelines.planning import Planner
+from tasks.client import redis_faults
+from tasks.flight import Publisher, close_committed
+from tasks.keys import QUEUE_LIST, UNACKED_HASH
+from tasks.ledger import Ledger, OpenBatch
+
+LOST_AFTER_S = 5.0
+"""A message seen in no queue by sweeps this far apart is lost; between pop and claim a live one is unseen for ms."""
+HIDDEN_AFTER_S = 60.0
+"""An unacknowledged message without a lease: its worker died before the claim, or still loads a model."""
+
+
+class Reconciler:
+    """Sweeps one run. Raises InfrastructureError when Redis or the storage fails: sweep again later."""
+
+    def __init__(self, store: Store, planner: Planner, ledger: Ledger, publisher: Publisher) -> None:
+        self.store = store
+        self.planner = planner
+        self.ledger = ledger
+        self.publisher = publisher
+        self.republished = 0
+        self._missing_since: dict[int, float] = {}
+
+    def sweep(self) -> None:
+        """Close what is committed, publish again what is due, expired or lost."""
+        now, in_flight = self.ledger.sweep()
+        queued, hidden = self._messages()
+        missing: dict[int, float] = {}
+        for entry in in_flight:
+            if entry.lease_expiry > now:
+                continue
+            if is_committed(self.store, entry.batch):
+                close_committed(self.store, self.ledger, self.publisher.bodies, entry.batch)
+            elif entry.batch in queued:
+                continue
+            elif self._wants_message(entry, now, entry.batch in hidden, missing):
+                self._republish(entry.batch)
+        self._missing_since = missing
+
+    def _wants_message(self, entry: OpenBatch, now: float, hidden: bool, missing: dict[int, float]) -> bool:
+        if entry.due:
+            return True
+        if entry.lease_expiry:  # expired: its worker is dead or hangs, and the message stays hidden
+            return now - max(entry.lease_expiry, entry.published) > 0 and entry.published < entry.lease_expiry
+        if hidden:
+            return now - entry.published > HIDDEN_AFTER_S
+        since = self._missing_since.get(entry.batch, time.monotonic())
+        missing[entry.batch] = since
+        if time.monotonic() - since >= LOST_AFTER_S:
+            del missing[entry.batch]
+            return True
+        return False
+
+    def _republish(self, batch: int) -> None:
+        if not self.publisher.republish(batch):
+            self.publisher.publish(self.planner.read(self.planner.plan.entry(batch)))
+        self.republished += 1
+
+    def _messages(self) -> tuple[set[int], set[int]]:
+        """This run's batches in the queue, and those delivered but not acknowledged."""
+        client = self.ledger.client
+        with redis_faults():
+            waiting = cast(list[bytes], client.lrange(QUEUE_LIST, 0, -1))
+            unacked = cast(list[bytes], client.hvals(UNACKED_HASH))
+        queued = {self._batch_of(json.loads(message)) for message in waiting}
+        hidden = {self._batch_of(json.loads(entry)[0]) for entry in unacked}
+        return queued - {-1}, hidden - {-1}  # -1 stands for other runs' messages
+
+    def _batch_of(self, message: Any) -> int:
+        """The batch number of a message of this run, from its task id ``RUN:BATCH``; -1 for any other message."""
+        try:
+            run, _, batch = str(message["headers"]["id"]).rpartition(":")
+            return int(batch) if run == self.ledger.run else -1
+        except (KeyError, TypeError, ValueError):
+            return -1

@@ -1,0 +1,192 @@
+"""A run from the outside: open it, lock its folder, say how it stands, cancel it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from pipelines.corpus import check_unchanged
+from pipelines.errors import ForeignFolderError, InputError, SurroundingsError
+from pipelines.parts.layout import DATA, LIVE, RUN, SUCCESS
+from pipelines.parts.manifest import load_summary
+from pipelines.parts.plan import Plan
+from pipelines.parts.run_document import RunDocument, load, put_if_absent
+from pipelines.parts.store import Store
+from pipelines.parts.summary import Summary
+from pipelines.spec import CorpusSpec, RunSpec, to_json
+from tasks.ledger import Counts, Ledger
+
+
+def open_run(
+    out: Path, spec: RunSpec, *, arguments: Sequence[str], max_quarantined: str, code_version: str
+) -> tuple[Store, RunDocument]:
+    """The run of a folder: a new one, or the one that is there if it has the same spec.
+
+    Raises ForeignFolderError where the folder is somebody else's, CorpusChangedError where the same run's corpus is
+    not the one that was listed.
+    """
+    if out.exists() and not out.is_dir():
+        raise ForeignFolderError(f"{out} is a file, wanted a folder for the dataset.", "Choose another --out.")
+    store = Store(out)
+    if not (out / RUN).exists() and out.is_dir() and any(out.iterdir()):
+        raise ForeignFolderError(
+            f"{out} is not empty and holds no run of penstock.", "Choose an empty or a new folder as --out."
+        )
+    document = RunDocument(
+        run=uuid.uuid4().hex[:16],
+        fingerprint=spec.fingerprint(),
+        code_version=code_version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        max_quarantined=max_quarantined,
+        corpus_arguments=tuple(arguments),
+        spec=spec,
+    )
+    put_if_absent(store, document)
+    there = load_run(out)[1]
+    if there.fingerprint != document.fingerprint:
+        raise ForeignFolderError(
+            f"{out} belongs to another run: {_difference(there.spec, spec)}.",
+            "Choose another --out, or repeat the command that made it.",
+        )
+    _check_same_files(there.spec.corpus, spec.corpus)
+    return store, there
+
+
+def load_run(out: Path) -> tuple[Store, RunDocument]:
+    """The run that is in a folder. Raises InputError where there is none."""
+    store = Store(out)
+    document = load(store) if out.is_dir() else None
+    if document is None:
+        raise InputError(f"{out} holds no run of penstock.", "Name the folder that was given as --out.")
+    return store, document
+
+
+@contextlib.contextmanager
+def locked(store: Store, *, command: str, broker_url: str | None) -> Iterator[None]:
+    """Hold the folder for one live command; the lock dies with its process.
+
+    ``_live.json`` (mode 0600) says who holds it and where its Redis is. Raises SurroundingsError where it is held.
+    """
+    with open(store.root / RUN, "rb") as held:  # the file is never rewritten, so its lock is the folder's
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = live_command(store) or {}
+            who = f"`penstock {other['command']}` (process {other['pid']} on {other['host']})" if other else "a command"
+            raise SurroundingsError(
+                f"{store.root} is held by {who}.", "Wait for it, or end it with `penstock cancel`."
+            ) from None
+        live = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "broker_url": broker_url}
+        store.replace(LIVE, json.dumps(live).encode(), mode=0o600)
+        try:
+            yield
+        finally:
+            store.remove(LIVE)
+
+
+def live_command(store: Store) -> dict[str, Any] | None:
+    """What ``_live.json`` says: command, pid, host, broker_url; None without it. It may be a dead command's."""
+    data = store.read_if_present(LIVE)
+    try:
+        return dict(json.loads(data)) if data else None
+    except ValueError:
+        return None
+
+
+def is_locked(store: Store) -> bool:
+    """Whether a live command holds the folder now."""
+    with open(store.root / RUN, "rb") as probe:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a run stands. ``planned`` and ``committed`` count batches; ``documents_planned`` is None before the plan is
+
+    sealed. ``summary`` is there once a manifest is, ``ledger`` where its Redis could be asked.
+    """
+
+    run: str
+    out: str
+    state: str
+    live: bool
+    planned: int
+    committed: int
+    documents_planned: int | None
+    summary: Summary | None
+    ledger: Counts | None
+
+
+def status(store: Store, document: RunDocument, client: redis.Redis | None) -> Status:
+    """How a run stands, from its folder and, where there is one, its Redis."""
+    totals = Plan(store).totals()
+    ledger = Ledger(client, document.run).state() if client is not None else None
+    summary = load_summary(store)
+    live = is_locked(store)
+    if store.exists(SUCCESS):
+        state = "sealed"
+    elif live or (ledger is not None and ledger.state == "running"):
+        state = "running"
+    elif ledger is not None and ledger.state != "unknown":
+        state = ledger.state
+    else:
+        state = summary.state if summary is not None else "interrupted"
+    return Status(
+        run=document.run,
+        out=str(store.root),
+        state=state,
+        live=live,
+        planned=totals.batches if totals else Plan(store).tail().batch,
+        committed=sum(1 for _ in store.scan(DATA)),
+        documents_planned=totals.documents if totals else None,
+        summary=summary,
+        ledger=ledger,
+    )
+
+
+def _check_same_files(there: CorpusSpec, asked: CorpusSpec) -> None:
+    """The spec names files by their relative names; the same names elsewhere must be the same files, moved."""
+    for old, new in zip(there.shards, asked.shards, strict=True):
+        if old.uri != new.uri and (old.size, old.mtime_ns) != (new.size, new.mtime_ns):
+            raise ForeignFolderError(
+                f"This folder's run reads {old.uri}, not {new.uri}.", "Choose another --out for another corpus."
+            )
+    if all(old.uri == new.uri for old, new in zip(there.shards, asked.shards, strict=True)):
+        check_unchanged(there)
+
+
+def _difference(there: RunSpec, asked: RunSpec) -> str:
+    """The first thing in which two specs differ, for a person."""
+    old, new = _flat(to_json(there)), _flat(to_json(asked))
+    for key in old.keys() | new.keys():
+        if key.endswith((".uri", ".mtime_ns", ".size", ".path", ".source", ".revision")):
+            continue
+        if old.get(key) != new.get(key):
+            return f"its {key} is {old.get(key)!r}, asked for was {new.get(key)!r}"
+    return "its spec differs"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested JSON value as dotted keys."""
+    if isinstance(value, dict):
+        pairs = [(f"{prefix}.{key}" if prefix else str(key), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        pairs = [(f"{prefix}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {prefix: value}
+    return {key: leaf for name, item in pairs for key, leaf in _flat(item, name).items()}

@@ -1,0 +1,135 @@
+"""Batch bodies: documents travel through Redis under their own key (claim check), the message carries two ids.
+
+A body is an Arrow IPC stream (zstd buffers) of one record batch: a row per item, in corpus order. Columns that only
+documents or only rejects have are null for the others. The batch's numbers, cursors and warnings are its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+import redis
+
+from pipelines.documents import Batch, Cursor, Document, Origin, Reason, Reject, Stage
+from pipelines.errors import BatchError, RunError
+from pipelines.spec import KeptColumn
+from tasks.client import redis_faults
+from tasks.keys import body_key
+
+MAX_BODY_BYTES = 512 * 2**20
+"""Redis takes no larger string."""
+
+_ITEM = pa.schema(
+    [
+        pa.field("id", pa.large_string()),
+        pa.field("text", pa.large_string()),
+        pa.field("pair", pa.large_string()),
+        pa.field("uri", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("offset", pa.int64()),
+        pa.field("line", pa.int64()),
+        pa.field("reject", pa.string()),
+    ]
+)
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+def encode(batch: Batch, keep: Sequence[KeptColumn]) -> bytes:
+    """A batch as bytes. Raises RunError where they are more than Redis takes."""
+    items = batch.items
+    documents = [item if isinstance(item, Document) else None for item in items]
+    columns = [
+        pa.array([item.id for item in items], pa.large_string()),
+        pa.array([document.text if document else None for document in documents], pa.large_string()),
+        pa.array([document.pair if document else None for document in documents], pa.large_string()),
+        pa.array([item.origin.uri for item in items], pa.string()).dictionary_encode(),
+        pa.array([item.origin.offset for item in items], pa.int64()),
+        pa.array([item.origin.line for item in items], pa.int64()),
+        pa.array([_pack(item) if isinstance(item, Reject) else None for item in items], pa.string()),
+    ]
+    kept_fields = [pa.field(f"kept{index}", kept.field.type) for index, kept in enumerate(keep)]
+    columns += [
+        pa.array([document.kept[index] if document else None for document in documents], field.type)
+        for index, field in enumerate(kept_fields)
+    ]
+    header = {
+        "number": batch.number,
+        "first": batch.first,
+        "start": batch.start,
+        "end": batch.end,
+        "warnings": [[warning.id, *warning.origin, _pack(warning)] for warning in batch.warnings],
+    }
+    schema = pa.schema([*_ITEM, *kept_fields], metadata={"batch": json.dumps(header)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=_OPTIONS) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    body = cast(bytes, sink.getvalue().to_pybytes())
+    if len(body) > MAX_BODY_BYTES:
+        raise RunError(
+            f"Batch {batch.number} takes {len(body):,} bytes in Redis, at most {MAX_BODY_BYTES:,} fit.",
+            "Start the run anew with a smaller --batch-docs, or keep fewer columns.",
+        )
+    return body
+
+
+def decode(body: bytes) -> Batch:
+    """The batch that :func:`encode` made bytes of. Raises BatchError for anything else."""
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+            header = json.loads(reader.schema.metadata[b"batch"])
+            table = reader.read_all()
+        names = table.column_names
+        id_, text, pair, uri, offset, line, reject = (table.column(name).to_pylist() for name in names[:7])
+        kept_columns = [table.column(name).to_pylist() for name in names[7:]]
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
+        raise BatchError(f"A batch body in Redis is damaged: {error}.") from error
+    kept: Sequence[tuple[Any, ...]] = list(zip(*kept_columns, strict=True)) if kept_columns else [()] * len(id_)
+    items: list[Document | Reject] = []
+    for index, packed in enumerate(reject):
+        origin = Origin(uri[index], offset[index], line[index])
+        if packed is None:
+            items.append(Document(id_[index], text[index], pair[index], origin, kept[index]))
+        else:
+            items.append(_unpack(id_[index], origin, packed))
+    warnings = [_unpack(name, Origin(*origin), packed) for name, *origin, packed in header["warnings"]]
+    start, end = Cursor(*header["start"]), Cursor(*header["end"])
+    return Batch(header["number"], header["first"], items, warnings, start, end)
+
+
+def _pack(reject: Reject) -> str:
+    return json.dumps([reject.stage, reject.reason, reject.detail, reject.attempts, reject.excerpt, reject.text_sha256])
+
+
+def _unpack(id_: str, origin: Origin, packed: str) -> Reject:
+    stage, reason, detail, attempts, excerpt, text_sha256 = json.loads(packed)
+    return Reject(id_, origin, Stage(stage), Reason(reason), detail, attempts, excerpt, text_sha256)
+
+
+class Bodies:
+    """The bodies of one run in Redis. Raises InfrastructureError when Redis cannot be reached or refuses."""
+
+    def __init__(self, client: redis.Redis, run: str) -> None:
+        self.client = client
+        self.run = run
+
+    def put(self, batch: int, body: bytes) -> None:
+        """Store a body; the same body again changes nothing."""
+        with redis_faults():
+            self.client.set(body_key(self.run, batch), body)
+
+    def get(self, batch: int) -> bytes | None:
+        """A body, or None where Redis does not have it (any more): it must be refilled from the corpus."""
+        with redis_faults():
+            return cast("bytes | None", self.client.get(body_key(self.run, batch)))
+
+    def size(self, batch: int) -> int:
+        """Bytes of a body; 0 where Redis does not have it."""
+        with redis_faults():
+            return self.client.strlen(body_key(self.run, batch))
+
+    def drop(self, batch: int) -> None:
+        """Forget a body."""
+        with redis_faults():
+            self.client.unlink(body_key(self.run, batch))

@@ -1,0 +1,43 @@
+"""The composition root: settings in, a connected Celery app out; and the main function of a pinned worker process."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from celery import Celery
+
+from tasks.app import TASK_MODULES, Delivery, make_app
+from tasks.keys import EXTRACT_QUEUE
+from worker import address, logs
+from worker.settings import Settings, load, slot_identity
+
+CHILD_MODULES = ("worker.process",)
+"""Named by string: nothing else imports them in a spawned child."""
+
+
+def connect(settings: Settings, broker_url: str | None = None) -> Celery:
+    """The Celery app on the broker of the settings, or on another. Raises UsageError where neither names a Redis."""
+    url = broker_url or settings.broker_url
+    assert url is not None, "a broker url is needed here; this is a bug"
+    delivery = Delivery(settings.visibility_timeout_s, settings.soft_shutdown_timeout_s)
+    return make_app(address.celery_url(url), delivery, include=(*TASK_MODULES, *CHILD_MODULES))
+
+
+def serve() -> None:
+    """The main function of one worker process, started and pinned by the supervisor: Celery with one spawned child."""
+    settings = load()
+    identity = slot_identity()
+    logs.configure(settings)
+    logs.bind_process(slot=identity.slot, device=identity.device)
+    app = connect(settings)
+    app.set_default()
+    app.worker_main(
+        [
+            "worker",
+            f"--queues={EXTRACT_QUEUE}",
+            f"--hostname={identity.slot.replace(':', '-')}.{os.getpid()}@{socket.gethostname()}",
+            "--concurrency=1",
+            "--pool=prefork",
+        ]
+    )

@@ -1,0 +1,85 @@
+"""The command line: each command parses, makes one call, and prints. This file maps errors to exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from pipelines import __version__
+from pipelines.errors import PenstockError, UsageError
+from worker.cli import config, doctor, quarantine, resume, run, status, submit, verify, worker
+from worker.cli.output import emit_error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, package_name="penstock")
+def cli() -> None:
+    """Document streams in, sealed Parquet datasets of RoBERTa embeddings and labels out."""
+
+
+for command in (
+    run.run,
+    submit.submit,
+    worker.worker,
+    status.status,
+    resume.resume,
+    status.cancel,
+    verify.verify,
+    quarantine.quarantine,
+    doctor.doctor,
+    config.config,
+):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code (contract: *Commands*)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    as_json, debug = "--json" in given, "--debug" in given
+    try:
+        code = cli.main(args=given, prog_name="penstock", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        hint = (
+            f"`penstock {' '.join(_path(error))}--help` lists what there is."
+            if isinstance(error, click.UsageError)
+            else ""
+        )
+        emit_error(UsageError(_sentence(error.format_message()), hint), as_json=as_json)
+        code = UsageError.exit_code
+    except PenstockError as error:
+        if debug:
+            traceback.print_exc()
+        emit_error(error, as_json=as_json)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        code = 0  # the reader of our output has seen enough
+    except Exception as error:  # the last line of defence: a bug, said in one line
+        if debug:
+            traceback.print_exc()
+        bug = PenstockError(
+            f"{type(error).__name__}: {' '.join(str(error).split())}: this is a bug in penstock.",
+            "" if debug else "Run the command again with --debug and report what it prints.",
+        )
+        emit_error(bug, as_json=as_json)
+        code = bug.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _path(error: click.UsageError) -> list[str]:
+    """The words of the command that an error is about, each with a blank behind it."""
+    if error.ctx is None:
+        return []
+    words = error.ctx.command_path.split()[1:]
+    return [f"{' '.join(words)} "] if words else []
+
+
+def _sentence(message: str) -> str:
+    line = " ".join(message.split())
+    return line if line.endswith(".") else f"{line}."

@@ -1,0 +1,145 @@
+"""What ``run``, ``submit`` and ``resume`` share: open a run, lead it to its end, print what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines import __version__
+from pipelines.errors import IncompleteError
+from pipelines.opening import make_spec
+from pipelines.parts.layout import DATA, MANIFEST, SUCCESS
+from pipelines.parts.limit import Limit
+from pipelines.parts.manifest import load_summary
+from pipelines.parts.run_document import RunDocument, load
+from pipelines.parts.store import Store
+from pipelines.parts.summary import Summary
+from pipelines.spec import Dtype, RunSpec
+from tasks.runs import open_run
+from worker import logs
+from worker.cli.options import make_request
+from worker.cli.output import emit
+from worker.cli.progress import ProgressBar
+from worker.cli.summary import dry_run_json, dry_run_text, fed_json, fed_text, summary_json, summary_text
+from worker.gpu import Slot
+from worker.remembered import remember
+from worker.session import lead_run
+from worker.settings import LogLevel, Settings
+
+BATCH_DOCUMENTS_CPU = 512
+BATCH_DOCUMENTS_GPU = 32_768
+
+
+class Opened(NamedTuple):
+    """A run whose folder is claimed."""
+
+    store: Store
+    document: RunDocument
+
+
+def opened_run(flags: dict[str, Any], *, dtype: Callable[[], Dtype], batch_documents: int) -> Opened | None:
+    """Open the run that the flags ask for; None where it was only to be shown (--dry-run).
+
+    What was not asked for is taken from the run that is there, so that it is resumed on whatever machine.
+    """
+    Limit.parse(flags["max_quarantined"])
+    out: Path = flags["out"].absolute()
+    there = _spec_there(out)
+    asked = Dtype(flags["dtype"])
+    if asked is Dtype.AUTO:
+        asked = there.dtype if there else dtype()
+    documents = flags["batch_docs"] or (there.batch_documents if there else batch_documents)
+    request = make_request(flags, dtype=asked, batch_documents=documents)
+    spec = make_spec(request)
+    if flags["dry_run"]:
+        emit(dry_run_json(spec, out), dry_run_text(spec, out), as_json=flags["as_json"])
+        return None
+    store, document = open_run(
+        out,
+        spec,
+        arguments=request.arguments,
+        max_quarantined=flags["max_quarantined"],
+        code_version=__version__,
+    )
+    remember(document.run, store.root)
+    return Opened(store, document)
+
+
+def lead_opened(
+    settings: Settings,
+    opened: Opened,
+    *,
+    command: str,
+    slots: list[Slot],
+    flags: dict[str, Any],
+    until_sealed: bool,
+    limit: Limit,
+) -> int:
+    """Lead an opened run and print what came of it; a sealed one is only printed.
+
+    Returns 0, or raises IncompleteError where it could not be sealed.
+    """
+    store, document = opened
+    if store.exists(SUCCESS):
+        return finish(load_summary(store), flags, seconds_total=0.0)
+    started = time.monotonic()
+    quiet = flags["as_json"] and not flags["debug"]
+    with ProgressBar(quiet=quiet, already=documents_there(store, document)) as bar:
+        settings = _quieter(settings) if bar.at_terminal or quiet else settings
+        logs.configure(settings)
+        outcome = lead_run(
+            settings,
+            store,
+            document,
+            command=command,
+            slots=slots,
+            limit=limit,
+            until_sealed=until_sealed,
+            observer=bar,
+        )
+    seconds_total = time.monotonic() - started
+    if outcome.summary is None:
+        emit(fed_json(document, store), fed_text(document, store), as_json=flags["as_json"])
+        return 0
+    return finish(outcome.summary, flags, seconds_total=seconds_total, redis_peak_bytes=outcome.redis_peak_bytes)
+
+
+def finish(summary: Summary | None, flags: dict[str, Any], *, seconds_total: float, redis_peak_bytes: int = 0) -> int:
+    """Print a summary. Raises IncompleteError where the run could not be sealed."""
+    assert summary is not None, "a sealed run has a manifest; this is a bug"
+    value = summary_json(summary, seconds_total=seconds_total, redis_peak_bytes=redis_peak_bytes)
+    if summary.state == "sealed" or flags["as_json"]:
+        emit(value, summary_text(value), as_json=flags["as_json"])
+    if summary.state == "sealed":
+        return 0
+    why = (
+        f"{summary.dead_letter_documents:,} documents are in dead letters"
+        if summary.dead_letter_documents
+        else f"{summary.quarantined:,} of {summary.documents:,} documents are in quarantine, above the limit"
+    )
+    error = IncompleteError(
+        f"The run is finished but not sealed: {why} ({summary.out}/{MANIFEST} has the rest).",
+        "`penstock quarantine list DIR` says why; `penstock resume DIR --max-quarantined …` seals it all the same.",
+    )
+    if flags["as_json"]:
+        return error.exit_code  # the object on stdout says it all
+    raise error
+
+
+def documents_there(store: Store, document: RunDocument) -> int:
+    """About how many documents earlier commands have committed."""
+    return sum(1 for _ in store.scan(DATA)) * document.spec.batch_documents
+
+
+def _quieter(settings: Settings) -> Settings:
+    """Parts that are committed need no line each where a bar shows them, or where nobody reads."""
+    if settings.log_level is LogLevel.INFO:
+        return settings.model_copy(update={"log_level": LogLevel.WARNING})
+    return settings
+
+
+def _spec_there(out: Path) -> RunSpec | None:
+    document = load(Store(out)) if out.is_dir() else None
+    return document.spec if document else None

@@ -1,0 +1,52 @@
+"""What a command says: its result on stdout, as text or as one JSON object; everything else goes to stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import orjson
+
+from pipelines.errors import PenstockError
+
+
+def emit(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a result: the JSON object alone, or the text for a person."""
+    if as_json:
+        sys.stdout.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE, default=_plain).decode())
+    else:
+        click.echo(text)
+    sys.stdout.flush()
+
+
+def emit_error(error: PenstockError, *, as_json: bool) -> None:
+    """One line on stderr, or with --json an object on stdout."""
+    if as_json:
+        fault = {"code": error.code, "message": error.message, "hint": error.hint}
+        sys.stdout.write(orjson.dumps({"error": fault}, option=orjson.OPT_APPEND_NEWLINE).decode())
+        sys.stdout.flush()
+    else:
+        click.echo(f"penstock: {error}", err=True)
+
+
+def thousands(number: float) -> str:
+    """``12,345``, or ``1.5`` for small fractions."""
+    return f"{number:,.0f}" if number >= 10 or float(number).is_integer() else f"{number:,.1f}"
+
+
+def in_bytes(number: float) -> str:
+    """A size for a person: ``1.5 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:,.1f} {unit}"
+        number /= 1024
+    return f"{number:,.1f} TiB"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)

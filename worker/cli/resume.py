@@ -1,0 +1,43 @@
+"""``penstock resume``: go on with the run of a folder; everything but place comes from the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.corpus import check_unchanged
+from pipelines.parts.layout import SUCCESS
+from pipelines.parts.limit import Limit
+from pipelines.parts.manifest import load_summary as summary_of
+from tasks.runs import load_run
+from worker import gpu, logs
+from worker.cli.leading import Opened, finish, lead_opened
+from worker.cli.options import broker_option, devices_option, result_options
+from worker.cli.run import run_inline_opened
+from worker.settings import load
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@devices_option
+@broker_option
+@click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
+@click.option("--max-quarantined", metavar="N|P%", help="Another limit than the one the run was opened with.")
+@result_options
+def resume(**flags: Any) -> int:
+    """Go on with the run in DIR; a sealed one is only printed."""
+    settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
+    logs.configure(settings)
+    limit = Limit.parse(flags["max_quarantined"]) if flags["max_quarantined"] else None
+    store, document = load_run(flags["folder"].absolute())
+    opened = Opened(store, document)
+    if store.exists(SUCCESS):
+        return finish(summary_of(store), flags, seconds_total=0.0)
+    check_unchanged(document.spec.corpus)
+    limit = limit or Limit.parse(document.max_quarantined)
+    slots = gpu.slots(settings.devices)
+    if flags["inline"]:
+        return run_inline_opened(opened, slots[0], settings, flags=flags, limit=limit)
+    return lead_opened(settings, opened, command="resume", slots=slots, flags=flags, until_sealed=True, limit=limit)

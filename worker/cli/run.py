@@ -1,0 +1,76 @@
+"""``penstock run``: the whole job in one command."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import click
+
+from pipelines.parts.limit import Limit
+from tasks.runs import locked
+from worker import gpu, logs
+from worker.cli.leading import (
+    BATCH_DOCUMENTS_CPU,
+    BATCH_DOCUMENTS_GPU,
+    Opened,
+    documents_there,
+    finish,
+    lead_opened,
+    opened_run,
+)
+from worker.cli.options import broker_option, devices_option, result_options, spec_options
+from worker.cli.progress import ProgressBar
+from worker.session import signals_raise
+from worker.settings import Settings, load
+
+
+@click.command()
+@spec_options
+@devices_option
+@broker_option
+@click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
+@result_options
+def run(**flags: Any) -> int:
+    """Turn CORPUS into a sealed Parquet dataset: Redis, workers, feeding, progress and seal in one command.
+
+    CORPUS: files, folders, globs, or - for standard input. Started again with the same spec, it resumes.
+    """
+    settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
+    logs.configure(settings)
+    slots = gpu.slots(settings.devices)
+    opened = opened_run(
+        flags,
+        dtype=lambda: gpu.probe_dtype(slots, settings),
+        batch_documents=BATCH_DOCUMENTS_GPU if slots[0].is_gpu else BATCH_DOCUMENTS_CPU,
+    )
+    if opened is None:
+        return 0
+    limit = Limit.parse(opened.document.max_quarantined)
+    if flags["inline"]:
+        return run_inline_opened(opened, slots[0], settings, flags=flags, limit=limit)
+    return lead_opened(settings, opened, command="run", slots=slots, flags=flags, until_sealed=True, limit=limit)
+
+
+def run_inline_opened(
+    opened: Opened, slot: gpu.Slot, settings: Settings, *, flags: dict[str, Any], limit: Limit
+) -> int:
+    """Make and seal the dataset of an opened run without Redis and workers, in this process."""
+    from pipelines.inline import run_inline
+
+    store, document = opened
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_raise())
+        stack.enter_context(locked(store, command="run --inline", broker_url=None))
+        bar = stack.enter_context(ProgressBar(quiet=flags["as_json"], already=documents_there(store, document)))
+        summary = run_inline(
+            store,
+            document,
+            device="cuda" if slot.is_gpu else "cpu",
+            token_budget=settings.token_budget,
+            limit=limit,
+            on_part=bar.part,
+        )
+    return finish(summary, flags, seconds_total=time.monotonic() - started)

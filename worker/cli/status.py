@@ -1,0 +1,145 @@
+"""``penstock status`` and ``penstock cancel``: how runs stand, from any terminal; and ending one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+
+from pipelines.errors import InputError, PenstockError, RunError, SurroundingsError
+from pipelines.parts.layout import SUCCESS
+from pipelines.parts.store import Store
+from tasks.client import connect
+from tasks.ledger import Ledger, known_runs
+from tasks.runs import Status, is_locked, live_command, load_run
+from tasks.runs import status as status_of
+from worker import address
+from worker.cli.options import broker_option, result_options
+from worker.cli.output import emit
+from worker.remembered import remembered
+from worker.settings import Settings, load
+
+WATCH_INTERVAL_S = 2.0
+CANCEL_TIMEOUT_S = 60.0
+
+
+@click.command()
+@click.argument("which", metavar="[DIR|RUN]", required=False)
+@broker_option
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run is over.")
+@result_options
+def status(**flags: Any) -> int:
+    """How the run in DIR (or by its id) stands; without an argument, all runs known here."""
+    settings = load(broker_url=flags["broker"])
+    while True:
+        folders = _folders(flags["which"], settings)
+        found = [_status(folder, settings) for folder in folders]
+        if flags["which"]:
+            emit(_as_json(found[0]), _text(found[0]), as_json=flags["as_json"])
+        else:
+            values = [_as_json(one) for one in found]
+            lines = [f"{one.state:<11}  {one.run}  {one.committed:>7,} parts  {one.out}" for one in found]
+            emit({"runs": values}, "\n".join(lines) or "No runs are known here.", as_json=flags["as_json"])
+        if not flags["watch"] or all(one.state != "running" for one in found):
+            return 0
+        time.sleep(WATCH_INTERVAL_S)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@broker_option
+@result_options
+def cancel(**flags: Any) -> int:
+    """End the run in DIR: its workers stop after the micro-batch at hand, what is committed stays."""
+    settings = load(broker_url=flags["broker"])
+    store, document = load_run(flags["folder"].absolute())
+    if store.exists(SUCCESS):
+        raise InputError(f"The run in {store.root} is sealed, there is nothing to cancel.")
+    client = _client(store, settings)
+    if client is None:
+        raise InputError(f"Nothing works on the run in {store.root} that could be reached.", "Is --broker missing?")
+    with contextlib.closing(client):
+        ledger = Ledger(client, document.run)
+        if ledger.state().state != "running":
+            raise InputError(f"The run in {store.root} is not running.", "`penstock status` says how it stands.")
+        ledger.set_state("cancelled")
+        deadline = time.monotonic() + CANCEL_TIMEOUT_S
+        while is_locked(store):
+            if time.monotonic() > deadline:
+                raise SurroundingsError(f"The command on {store.root} did not end in {CANCEL_TIMEOUT_S:.0f} s.")
+            time.sleep(0.1)
+    value = {"run": document.run, "out": str(store.root), "state": "cancelled"}
+    emit(value, f"Cancelled; `penstock resume {store.root}` goes on.", as_json=flags["as_json"])
+    return 0
+
+
+def _folders(which: str | None, settings: Settings) -> list[Path]:
+    """The folder that was named, or of the run that was; all known ones without a name."""
+    if which and Path(which).is_dir():
+        return [Path(which).absolute()]
+    known = remembered()
+    if settings.broker_url:
+        with contextlib.closing(connect(address.client_url(settings.broker_url))) as client:
+            known |= {run: Path(folder) for run, folder in known_runs(client).items()}
+    if not which:
+        return list(known.values())
+    matches = [folder for run, folder in known.items() if run.startswith(which)]
+    if len(matches) != 1:
+        what = "no folder, and no run known here begins so" if not matches else "the beginning of several runs"
+        raise InputError(f"{which} is {what}.", "`penstock status` lists the known ones.")
+    return matches
+
+
+def _status(folder: Path, settings: Settings) -> Status:
+    store, document = load_run(folder)
+    client = _client(store, settings)
+    try:
+        return status_of(store, document, client)
+    except PenstockError:
+        return status_of(store, document, None)  # its Redis has gone with its command
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _client(store: Store, settings: Settings) -> redis.Redis | None:
+    """The Redis that works on a run: its live command's, else the settings'; None where there is none to reach."""
+    live = live_command(store) if is_locked(store) else None
+    url = (live or {}).get("broker_url") or settings.broker_url
+    if url is None:
+        return None
+    try:
+        address.check(url)
+    except RunError:
+        return None
+    return connect(address.client_url(url))
+
+
+def _as_json(one: Status) -> dict[str, Any]:
+    value = asdict(one)
+    summary = value.pop("summary") or {}
+    ledger = value.pop("ledger") or {}
+    return {**summary, **value, "ledger": ledger}
+
+
+def _text(one: Status) -> str:
+    lines = [f"Run {one.run} in {one.out}: {one.state}"]
+    total = f"{one.documents_planned:,} documents" if one.documents_planned is not None else "the corpus is still read"
+    lines.append(
+        f"  {one.committed:,} of {one.planned:,}{'' if one.documents_planned is not None else '+'} parts; {total}"
+    )
+    if one.ledger is not None and one.state == "running":
+        counts = one.ledger
+        lines.append(f"  since the last start: {counts.documents:,} documents, {counts.tokens:,} tokens")
+    if one.ledger is not None and one.ledger.message:
+        lines.append(f"  {one.ledger.message}")
+    if one.summary is not None:
+        lines.append(f"  {one.summary.rows:,} rows, {one.summary.quarantined:,} in quarantine")
+    if one.state in ("interrupted", "cancelled", "failed"):
+        lines.append(f"  `penstock resume {one.out}` goes on")
+    return "\n".join(lines)

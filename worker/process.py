@@ -1,0 +1,161 @@
+"""A worker child's life: check the pin, load, hold the resources of its tasks, and leave when its device is lost.
+
+Runs in a fresh interpreter that billiard spawned. Celery's parent imports this file too, so torch is imported only in
+the handler, and the app is read from ``current_app``: the child's is an unpickled copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import redis
+from billiard.exceptions import WorkerLostError
+from celery import current_app
+from celery.signals import setup_logging, task_failure, worker_process_init
+
+from pipelines.errors import InfrastructureError, InputError, RunError, SurroundingsError
+from pipelines.parts.run_document import RunDocument, load
+from pipelines.parts.store import Store
+from pipelines.spec import Dtype
+from tasks.client import connect, redis_faults
+from tasks.keys import RUNS
+from tasks.ledger import Ledger, known_runs
+from worker import address, logs
+from worker.settings import Settings, slot_identity
+from worker.settings import load as load_settings
+
+if TYPE_CHECKING:
+    from pipelines.extract import Extractor
+
+logger = logging.getLogger(__name__)
+DEVICE_LOST_EXIT = 70
+
+# Celery sets up a child's logging before the child's own signal fires: this must stand when the file is imported.
+setup_logging.connect(logs.leave_logging_alone, weak=False)
+
+
+class ProcessResources:
+    """What the tasks of this child share: the ledger's client, and the loaded models, several by bytes."""
+
+    def __init__(self, settings: Settings) -> None:
+        identity = slot_identity()
+        self.settings = settings
+        self.owner = identity.owner
+        self.slot = identity.slot
+        self.device = identity.device
+        self.lease_s = settings.lease_s
+        self.max_attempts = settings.max_attempts
+        self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""))
+        self._runs: dict[str, tuple[Store, RunDocument]] = {}
+        self._extractors: OrderedDict[str, Extractor] = OrderedDict()
+
+    def run(self, run: str) -> tuple[Store, RunDocument]:
+        """A run's store and document, read from its folder once."""
+        if run not in self._runs:
+            with redis_faults():
+                folder = cast("bytes | None", self.client.hget(RUNS, run))
+            if folder is None:
+                raise InfrastructureError(f"Redis does not know run {run} (any more).")
+            store = Store(Path(folder.decode()))
+            document = load(store) if store.root.is_dir() else None
+            if document is None:
+                raise SurroundingsError(
+                    f"{store.root} holds no run that this machine can see.",
+                    "The dataset's folder must be visible to every worker under the same path.",
+                )
+            if document.run != run:
+                raise InputError(f"{store.root} belongs to run {document.run}, not to {run}.")
+            self._runs[run] = store, document
+        return self._runs[run]
+
+    def extractor(self, document: RunDocument) -> Extractor:
+        """The loaded extractor of a run; the longest unused one goes when the weights exceed their share of memory."""
+        from pipelines.extract import Extractor
+
+        if document.run in self._extractors:
+            self._extractors.move_to_end(document.run)
+            return self._extractors[document.run]
+        self._refuse_dtype(document.spec.dtype)
+        started = time.monotonic()
+        extractor = Extractor(
+            document.spec,
+            device="cpu" if self.device == "cpu" else "cuda",
+            token_budget=self.settings.token_budget,
+        )
+        logger.info("Model %s loaded in %.1f s.", document.spec.model.source, time.monotonic() - started)
+        self._extractors[document.run] = extractor
+        while len(self._extractors) > 1 and self._loaded_bytes() > self.settings.model_cache_bytes:
+            self._extractors.popitem(last=False)
+        return extractor
+
+    def _loaded_bytes(self) -> int:
+        return sum(extractor.nbytes for extractor in self._extractors.values())
+
+    def _refuse_dtype(self, dtype: Dtype) -> None:
+        import torch
+
+        if dtype is Dtype.FLOAT16 and self.device == "cpu":
+            raise SurroundingsError("A CPU does not compute float16.", "Open the run with --dtype bfloat16 or float32.")
+        if dtype is Dtype.BFLOAT16 and self.device != "cpu" and torch.cuda.get_device_capability() < (8, 0):
+            raise SurroundingsError(
+                f"{torch.cuda.get_device_name()} does not compute bfloat16.", "Open the run with --dtype float16."
+            )
+
+    @contextlib.contextmanager
+    def working(self, run: str, batch: int) -> Iterator[None]:
+        """Every log record in here carries the run and the batch."""
+        with logs.bind(run=run, batch=batch):
+            yield
+
+    def leave(self) -> NoReturn:
+        """End this process at once, without cleaning up on a device that is lost; Celery starts another."""
+        logging.shutdown()
+        os._exit(DEVICE_LOST_EXIT)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator] # celery has no types
+def start(**_: Any) -> None:
+    """In the spawned child, once: logs, pin, torch, resources on the app."""
+    settings = load_settings()
+    logs.configure(settings)
+    identity = slot_identity()
+    logs.bind_process(slot=identity.slot, device=identity.device)
+    _load_torch(identity.device, identity.threads)
+    current_app.penstock = ProcessResources(settings)
+
+
+@task_failure.connect  # type: ignore[untyped-decorator]
+def on_failure(exception: BaseException | None = None, **_: Any) -> None:
+    """In Celery's parent, when the child died under a task: what it held is due again at once."""
+    if not isinstance(exception, WorkerLostError):
+        return
+    settings = load_settings()
+    owner = slot_identity().owner
+    with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
+        client = connect(address.client_url(settings.broker_url or ""))
+        for run in known_runs(client):
+            released = Ledger(client, run).abandon(owner, uncount=False)
+            if released:
+                logger.warning("The worker child died at batch %s of run %s; it will be tried again.", released, run)
+
+
+def _load_torch(device: str, threads: int) -> None:
+    """Import torch under the pin, and check that the pin holds."""
+    import torch
+
+    import pipelines.extract  # noqa: F401 - loaded now, not in the first batch's time
+
+    torch.set_num_threads(threads)
+    if device == "cpu":
+        return
+    seen = torch.cuda.device_count()
+    uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if seen == 1 else ""
+    if seen != 1 or (device.startswith("GPU-") and not uuid.startswith(device)):
+        raise RunError(f"This process is pinned to {device}, but torch sees {seen} device(s) {uuid}.")

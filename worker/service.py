@@ -1,0 +1,108 @@
+"""A worker command without a run of its own: pinned processes, and the lead of runs that nobody leads."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+
+import redis
+from celery import Celery
+
+from pipelines.errors import InfrastructureError, RunError
+from pipelines.parts.limit import Limit
+from tasks.client import connect as connect_client
+from tasks.feed import Window
+from tasks.lead import Lead, Leader
+from tasks.ledger import known_runs
+from tasks.runs import load_run
+from worker import address
+from worker.app import connect
+from worker.gpu import Slot
+from worker.session import signals_raise, window_of
+from worker.settings import Settings
+from worker.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
+
+
+def serve_workers(settings: Settings, slots: list[Slot]) -> None:
+    """Run workers until interrupted, and reconcile and seal the runs of this Redis that have no live leader.
+
+    Ends with CancelledError. Raises SurroundingsError where Redis is away at the start or a process will not start.
+    """
+    assert settings.broker_url is not None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_raise())
+        address.check(settings.broker_url)
+        client = connect_client(address.client_url(settings.broker_url))
+        stack.callback(client.close)
+        app = connect(settings)
+        stack.callback(app.close)
+        supervisor = stack.enter_context(Supervisor(settings, slots, client))
+        stewardship = _Stewardship(app, client, window_of(settings, len(slots)))
+        stack.callback(stewardship.resign)
+        looked = 0.0
+        while True:
+            supervisor.tick()
+            try:
+                if time.monotonic() - looked >= settings.reconcile_interval_s:
+                    looked = time.monotonic()
+                    stewardship.look()
+                stewardship.step()
+            except InfrastructureError as error:
+                logger.warning("%s Trying on.", error)
+                time.sleep(1.0)
+            time.sleep(POLL_S)
+
+
+class _Stewardship:
+    """The runs that this process leads on the side: it reconciles and seals them, but plans nothing new."""
+
+    def __init__(self, app: Celery, client: redis.Redis, window: Window) -> None:
+        self.app = app
+        self.client = client
+        self.window = window
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._leaders: dict[str, Leader] = {}
+
+    def look(self) -> None:
+        """Take the lead of known runs whose leader's lease has run out and whose folder is visible here."""
+        for run, folder in known_runs(self.client).items():
+            if run in self._leaders:
+                continue
+            try:
+                store, document = load_run(Path(folder))
+            except RunError:
+                continue  # another machine may see it
+            if document.run != run:
+                continue
+            leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
+            if leader.take(by_force=False):
+                logger.info("Nobody leads run %s in %s: this supervisor does.", run, folder)
+                self._leaders[run] = leader
+
+    def step(self) -> None:
+        """One step of each; a run that is over, or that somebody else leads now, is left."""
+        for run, leader in list(self._leaders.items()):
+            try:
+                if leader.step() is not Lead.COMPLETE:
+                    continue
+                summary = leader.seal(Limit.parse(leader.document.max_quarantined))
+                if summary is None:
+                    continue
+                logger.info("Run %s is %s: %s", run, summary.state, leader.store.root)
+            except RunError as error:
+                logger.warning("Run %s is left alone: %s", run, error)
+            leader.resign()
+            del self._leaders[run]
+
+    def resign(self) -> None:
+        """Give every lead back."""
+        for leader in self._leaders.values():
+            leader.resign()

@@ -1,0 +1,176 @@
+"""A command that leads a run: Redis, workers and leader together, until the run is fed or sealed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from pipelines.errors import CancelledError, InfrastructureError, SurroundingsError
+from pipelines.parts.limit import Limit
+from pipelines.parts.run_document import RunDocument
+from pipelines.parts.store import Store
+from pipelines.parts.summary import Summary
+from tasks.client import connect as connect_client
+from tasks.feed import Window
+from tasks.lead import Lead, Leader
+from tasks.ledger import Counts
+from tasks.runs import locked
+from worker import address, broker
+from worker.app import connect
+from worker.gpu import Slot
+from worker.settings import Settings
+from worker.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.05
+COUNTS_INTERVAL_S = 0.5
+GIVE_UP_AFTER_S = 300.0
+"""How long Redis or the storage may be away before the command ends; the run can be resumed."""
+
+
+class Observer(Protocol):
+    """Sees how a run gets on; the progress bar is one."""
+
+    def update(self, counts: Counts, planned: int, total: int | None) -> None:
+        """``planned`` documents are in the plan; ``total`` is their final number once it is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of leading a run: the summary once sealed (or incomplete), and Redis' peak memory in bytes."""
+
+    summary: Summary | None
+    redis_peak_bytes: int
+
+
+def lead_run(
+    settings: Settings,
+    store: Store,
+    document: RunDocument,
+    *,
+    command: str,
+    slots: list[Slot],
+    limit: Limit,
+    until_sealed: bool,
+    observer: Observer,
+) -> Outcome:
+    """Feed, reconcile and seal a run, with workers on the slots (none: others work), holding the folder's lock.
+
+    Without a broker in the settings, one of its own lives as long as this call. Raises CancelledError when
+    interrupted or cancelled, and what ends the run otherwise.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_raise())
+        embedded: broker.EmbeddedRedis | None = None
+        if settings.broker_url is None:
+            embedded = stack.enter_context(broker.EmbeddedRedis(settings.embedded_redis_bytes))
+            settings = settings.model_copy(update={"broker_url": embedded.url})
+        assert settings.broker_url is not None
+        address.check(settings.broker_url)
+        stack.enter_context(locked(store, command=command, broker_url=settings.broker_url))
+        client = connect_client(address.client_url(settings.broker_url))
+        stack.callback(client.close)
+        app = connect(settings)
+        stack.callback(app.close)
+        leader = Leader(
+            app,
+            client,
+            store,
+            document,
+            window_of(settings, len(slots)),
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            plan=True,
+        )
+        leader.ledger.open(str(store.root))
+        leader.take(by_force=True)
+        stack.callback(leader.resign)
+        supervisor = stack.enter_context(Supervisor(settings, slots, client))
+        try:
+            summary = _drive(leader, supervisor, embedded, limit, observer, until_sealed=until_sealed)
+        except CancelledError:
+            with contextlib.suppress(InfrastructureError):
+                leader.ledger.set_state("cancelled")
+            raise
+        return Outcome(summary, address.check(settings.broker_url).used_memory_peak)
+
+
+def _drive(
+    leader: Leader,
+    supervisor: Supervisor,
+    embedded: broker.EmbeddedRedis | None,
+    limit: Limit,
+    observer: Observer,
+    *,
+    until_sealed: bool,
+) -> Summary | None:
+    """Step the leader and tick the supervisor until the run is sealed (or fed)."""
+    fault_since: float | None = None
+    counted = 0.0
+    while True:
+        if embedded is not None and not embedded.alive:
+            logger.warning("The embedded Redis died; it is started anew and filled from the plan.")
+            embedded.start()
+        try:
+            lead = leader.step()
+            if lead is Lead.COMPLETE:
+                summary = leader.seal(limit)
+                if summary is not None:
+                    return summary
+            if lead is Lead.FED and not until_sealed:
+                return None
+            if time.monotonic() - counted >= COUNTS_INTERVAL_S:
+                counted = time.monotonic()
+                totals = leader.planner.plan.totals()
+                observer.update(
+                    leader.ledger.state(), leader.feeder.documents_planned, totals.documents if totals else None
+                )
+            fault_since = None
+        except InfrastructureError as error:
+            lead = Lead.WAITING
+            if fault_since is None:
+                logger.warning("%s Trying on.", error)
+                fault_since = time.monotonic()
+            if time.monotonic() - fault_since > GIVE_UP_AFTER_S:
+                raise SurroundingsError(
+                    f"{error} That has been so for {GIVE_UP_AFTER_S:.0f} s.", "Mend it, then `penstock resume` goes on."
+                ) from error
+            time.sleep(0.5)
+        supervisor.tick()
+        if lead is not Lead.WORKING:
+            time.sleep(POLL_S)
+
+
+def window_of(settings: Settings, slots: int) -> Window:
+    return Window(settings.window_batches(slots), settings.window_bytes, settings.redis_maxmemory_fraction)
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """SIGINT and SIGTERM end the command in order; a second one at once (the children die with it)."""
+    seen = 0
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            os._exit(128 + signal.SIGINT)
+        raise CancelledError(
+            f"Interrupted by {signal.Signals(number).name}; what is committed stays.", "`penstock resume DIR` goes on."
+        )
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,140 @@
+"""One pinned worker process per slot: started, watched, started again, drained. Loads no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import redis
+
+from pipelines.errors import InfrastructureError, SurroundingsError
+from tasks.ledger import Ledger, dismiss_worker, known_runs, report_worker
+from worker.gpu import Slot
+from worker.lifeline import die_with_parent
+from worker.settings import Settings, SlotIdentity, environment_for_child, slot_environment
+
+logger = logging.getLogger(__name__)
+
+REPORT_INTERVAL_S = 5.0
+EARLY_DEATH_S = 20.0
+MAX_EARLY_DEATHS = 4
+_SERVE = "from worker.app import serve; serve()"
+
+
+class _WorkerProcess:
+    """One slot and the process that serves it now."""
+
+    def __init__(self, settings: Settings, slot: Slot) -> None:
+        self.settings = settings
+        self.slot = slot
+        self.starts = 0
+        self.early_deaths = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.owner = ""
+
+    def start(self) -> None:
+        self.starts += 1
+        # A new name for each process: the leases of the last one can be told from this one's.
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{self.slot.name}:{self.starts}"
+        identity = SlotIdentity(self.slot.name, self.slot.device, self.slot.threads, self.owner)
+        pins = {
+            **self.slot.environment,
+            **slot_environment(identity),
+            "REMAP_SIGTERM": "SIGQUIT",  # billiard: SIGTERM hands the running batch back instead of finishing it
+            "PYTHONSAFEPATH": "1",  # a tasks.py in the user's folder must not stand in for ours
+        }
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", _SERVE],
+            env=environment_for_child(self.settings, pins),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the command's own is for its result; what matters is logged on stderr
+            start_new_session=True,  # an interrupt at the terminal is for the command, which ends its workers itself
+            preexec_fn=die_with_parent(),
+        )
+        self.started = time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Supervisor:
+    """The worker processes of one command. Use it from the main thread; as a context it stops them at the end."""
+
+    def __init__(self, settings: Settings, slots: list[Slot], client: redis.Redis) -> None:
+        self.client = client
+        self.grace_s = settings.soft_shutdown_timeout_s
+        self._workers = [_WorkerProcess(settings, slot) for slot in slots]
+        self._reported = 0.0
+
+    def __enter__(self) -> Supervisor:
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # When the run is done its workers are idle: there is nothing to hand back.
+        self.stop(grace_s=0.0 if kind is None else self.grace_s)
+
+    def tick(self) -> None:
+        """Start again what died, and report what lives.
+
+        Raises SurroundingsError where a slot's process dies again and again right after its start.
+        """
+        for worker in self._workers:
+            if not worker.alive:
+                self._restart(worker)
+        if time.monotonic() - self._reported >= REPORT_INTERVAL_S:
+            self._reported = time.monotonic()
+            with contextlib.suppress(InfrastructureError):
+                for worker in self._workers:
+                    slot = worker.slot
+                    host = socket.gethostname()
+                    report_worker(self.client, worker.owner, host=host, slot=slot.name, device=slot.device)
+
+    def stop(self, *, grace_s: float) -> None:
+        """End the processes: those at work may finish their batch within the grace time, else it is handed back.
+
+        Without a grace time they are killed at once; their children die with them.
+        """
+        for worker in self._workers:
+            if worker.alive and worker.process is not None:
+                worker.process.send_signal(signal.SIGTERM if grace_s else signal.SIGKILL)
+        deadline = time.monotonic() + grace_s + 2.0
+        for worker in self._workers:
+            if worker.process is not None:
+                try:
+                    worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    worker.process.kill()
+                    worker.process.wait()
+                self._abandon(worker, uncount=True)
+
+    def _restart(self, worker: _WorkerProcess) -> None:
+        assert worker.process is not None
+        status = worker.process.returncode
+        lived_s = time.monotonic() - worker.started
+        worker.early_deaths = worker.early_deaths + 1 if lived_s < EARLY_DEATH_S else 0
+        logger.warning("The worker process of %s ended with status %s; it is started anew.", worker.slot.name, status)
+        self._abandon(worker, uncount=False)
+        if worker.early_deaths >= MAX_EARLY_DEATHS:
+            raise SurroundingsError(
+                f"The worker process of {worker.slot.name} ended {worker.early_deaths} times in a row within "
+                f"{EARLY_DEATH_S:.0f} s of its start (last status: {status}).",
+                "Its messages above say why; `penstock doctor` checks the surroundings.",
+            )
+        worker.start()
+
+    def _abandon(self, worker: _WorkerProcess, *, uncount: bool) -> None:
+        """What a process that is gone held is due again; where Redis is away too, the leases run out by themselves."""
+        with contextlib.suppress(InfrastructureError):
+            for run in known_runs(self.client):
+                Ledger(self.client, run).abandon(worker.owner, uncount=uncount)
+            dismiss_worker(self.client, worker.owner)
