@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -173,8 +174,8 @@ def test_the_worker_command_starts_is_healthy_and_stops(
         ) as process,
         redis.Redis.from_url(composed_redis) as client,
     ):
-        for _ in range(600):  # the supervisor's children are there when they listen
-            if process.poll() is not None or client.pubsub_numpat() or client.info("clients")["connected_clients"] > 3:
+        for _ in range(600):
+            if process.poll() is not None or client.keys("*_kombu.binding.*"):  # somebody listens to the queue
                 break
             time.sleep(0.1)
         assert process.poll() is None, log.read_text()
@@ -184,10 +185,11 @@ def test_the_worker_command_starts_is_healthy_and_stops(
         assert health.returncode == 0, health.stderr
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
-        assert process.wait(timeout=60) == 0, log.read_text()
+        assert process.wait(timeout=60) in (0, 130), log.read_text()
     assert psutil.wait_procs(children, timeout=10)[1] == []
-    records = [json.loads(line) for line in log.read_text().splitlines()]
-    assert all("message" in record for record in records)
+    records = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert all(record["message"] and record["level"] for record in records)
+    assert PASSWORD not in log.read_text()
 
 
 def test_the_health_check_says_when_redis_is_away(services: dict[str, Any], tmp_path: Path) -> None:
@@ -252,8 +254,10 @@ def test_the_install_step_works_on_what_was_copied(tmp_path: Path) -> None:
     (step,) = [rest for name, rest in instructions() if name == "RUN" and "pip install" in rest]
     words = shlex.split(step.replace("${PIP_ARGS}", "--no-deps --no-build-isolation --no-index"))
     assert words[0] == "/opt/penstock/bin/pip"
-    for source in ("pyproject.toml", "README.md", "LICENSE", "pipelines", "tasks", "worker"):
-        subprocess.run(["cp", "-r", str(ROOT / source), str(tmp_path)], check=True)
+    for source in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / source, tmp_path)
+    for source in ("pipelines", "tasks", "worker"):
+        shutil.copytree(ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path / "target"
     command = [
         sys.executable,
