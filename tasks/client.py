@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple, cast
 
 import redis
 import redis.exceptions
@@ -23,6 +24,21 @@ def connect(url: str) -> redis.Redis:
         )
     except ValueError as error:
         raise SurroundingsError(f"The broker url is not one of Redis: {error}.") from error
+
+
+class MemoryUse(NamedTuple):
+    """Bytes that a Redis uses, has used at its peak, and may use (0: no limit)."""
+
+    used: int
+    peak: int
+    limit: int
+
+
+def memory_use(client: redis.Redis) -> MemoryUse:
+    """What Redis says of its memory. Raises InfrastructureError when it cannot be asked."""
+    with redis_faults():
+        memory = cast(dict[str, int], client.info("memory"))
+    return MemoryUse(memory["used_memory"], memory.get("used_memory_peak", 0), memory.get("maxmemory", 0))
 
 
 @contextmanager

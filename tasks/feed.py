@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import cast
 
 from pipelines.batching import item_text_bytes
 from pipelines.documents import Batch
 from pipelines.parts.plan import PlanEntry
 from pipelines.planning import Planner
-from tasks.client import redis_faults
+from tasks.client import memory_use
 from tasks.flight import Publisher
 from tasks.ledger import Ledger
 
@@ -142,9 +141,7 @@ class Feeder:
         now = time.monotonic()
         if now - self._memory_checked >= MEMORY_CHECK_INTERVAL_S:
             self._memory_checked = now
-            with redis_faults():
-                memory = cast(dict[str, int], self.ledger.client.info("memory"))
-            limit = memory.get("maxmemory", 0)
+            memory = memory_use(self.ledger.client)
             fraction = self.window.memory_fraction * (0.9 if self._memory_full else 1.0)
-            self._memory_full = bool(limit) and memory["used_memory"] > fraction * limit
+            self._memory_full = memory.limit > 0 and memory.used > fraction * memory.limit
         return self._memory_full

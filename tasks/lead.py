@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from enum import Enum, auto
 
 import redis
 from celery import Celery
-from pipelines.parts.manifest import MissingPartsError, seal
 
 from pipelines.errors import CancelledError, InfrastructureError, RunError
 from pipelines.parts.limit import Limit
+from pipelines.parts.manifest import MissingPartsError, seal
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
@@ -102,15 +102,18 @@ class Leader:
             return Lead.FED
         return Lead.COMPLETE if self.planner.plan.totals() is not None else Lead.FED
 
-    def seal(self, limit: Limit, statistics: Callable[[], dict[str, int]] = dict) -> Summary | None:
-        """Seal the complete run; None where parts are missing after all, which are then published again."""
+    def seal(self, limit: Limit, statistics: Mapping[str, int] | None = None) -> Summary | None:
+        """Seal the complete run; None where parts are missing after all, which are then published again.
+
+        ``statistics`` are measurements for the manifest that cannot be computed again.
+        """
         try:
             summary = seal(
                 self.store,
                 self.document,
                 max_quarantined=limit,
                 dead=self.ledger.dead(),
-                statistics=statistics(),
+                statistics=statistics,
             )
         except MissingPartsError:
             self.feeder.restart()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 
 from tasks.app import TASK_MODULES, Delivery, make_app
 from tasks.keys import EXTRACT_QUEUE
@@ -30,6 +32,8 @@ def serve() -> None:
     identity = slot_identity()
     logs.configure(settings)
     logs.bind_process(slot=identity.slot, device=identity.device)
+    # It warns of pickle under root; only JSON is accepted here, and in a container everybody is root to begin with.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app = connect(settings)
     app.set_default()
     app.worker_main(

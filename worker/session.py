@@ -9,7 +9,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from tasks.client import connect as connect_client
+from tasks.client import memory_use
 from tasks.feed import Window
 from tasks.lead import Lead, Leader
 from tasks.ledger import Counts
@@ -45,14 +45,6 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of leading a run: the summary once sealed (or incomplete), and Redis' peak memory in bytes."""
-
-    summary: Summary | None
-    redis_peak_bytes: int
-
-
 def lead_run(
     settings: Settings,
     store: Store,
@@ -63,8 +55,10 @@ def lead_run(
     limit: Limit,
     until_sealed: bool,
     observer: Observer,
-) -> Outcome:
+) -> Summary | None:
     """Feed, reconcile and seal a run, with workers on the slots (none: others work), holding the folder's lock.
+
+    Returns the summary of the sealed (or incomplete) run; None where it was only to be fed.
 
     Without a broker in the settings, one of its own lives as long as this call. Raises CancelledError when
     interrupted or cancelled, and what ends the run otherwise.
@@ -96,12 +90,11 @@ def lead_run(
         stack.callback(leader.resign)
         supervisor = stack.enter_context(Supervisor(settings, slots, client))
         try:
-            summary = _drive(leader, supervisor, embedded, limit, observer, until_sealed=until_sealed)
+            return _drive(leader, supervisor, embedded, limit, observer, until_sealed=until_sealed)
         except CancelledError:
             with contextlib.suppress(InfrastructureError):
                 leader.ledger.set_state("cancelled")
             raise
-        return Outcome(summary, address.check(settings.broker_url).used_memory_peak)
 
 
 def _drive(
@@ -123,7 +116,7 @@ def _drive(
         try:
             lead = leader.step()
             if lead is Lead.COMPLETE:
-                summary = leader.seal(limit)
+                summary = leader.seal(limit, {"redis_peak_bytes": memory_use(leader.client).peak})
                 if summary is not None:
                     return summary
             if lead is Lead.FED and not until_sealed:

@@ -48,6 +48,7 @@ class _WorkerProcess:
             **self.slot.environment,
             **slot_environment(identity),
             "REMAP_SIGTERM": "SIGQUIT",  # billiard: SIGTERM hands the running batch back instead of finishing it
+            "PYTHONWARNINGS": "ignore:semaphore_tracker",  # billiard's, about itself, when a worker is killed
             "PYTHONSAFEPATH": "1",  # a tasks.py in the user's folder must not stand in for ours
         }
         self.process = subprocess.Popen(  # noqa: S603

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,9 @@ from pipelines.errors import IncompleteError
 from pipelines.opening import make_spec
 from pipelines.parts.layout import DATA, MANIFEST, SUCCESS
 from pipelines.parts.limit import Limit
-from pipelines.parts.manifest import load_summary
+from pipelines.parts.listing import read_head
 from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.store import Store
-from pipelines.parts.summary import Summary
 from pipelines.spec import Dtype, RunSpec
 from tasks.runs import open_run
 from worker import logs
@@ -83,13 +83,13 @@ def lead_opened(
     """
     store, document = opened
     if store.exists(SUCCESS):
-        return finish(load_summary(store), flags, seconds_total=0.0)
+        return finish(store, flags, seconds_total=0.0)
     started = time.monotonic()
     quiet = flags["as_json"] and not flags["debug"]
     with ProgressBar(quiet=quiet, already=documents_there(store, document)) as bar:
         settings = _quieter(settings) if bar.at_terminal or quiet else settings
         logs.configure(settings)
-        outcome = lead_run(
+        summary = lead_run(
             settings,
             store,
             document,
@@ -100,16 +100,20 @@ def lead_opened(
             observer=bar,
         )
     seconds_total = time.monotonic() - started
-    if outcome.summary is None:
+    if summary is None:
         emit(fed_json(document, store), fed_text(document, store), as_json=flags["as_json"])
         return 0
-    return finish(outcome.summary, flags, seconds_total=seconds_total, redis_peak_bytes=outcome.redis_peak_bytes)
+    return finish(store, flags, seconds_total=seconds_total)
 
 
-def finish(summary: Summary | None, flags: dict[str, Any], *, seconds_total: float, redis_peak_bytes: int = 0) -> int:
-    """Print a summary. Raises IncompleteError where the run could not be sealed."""
-    assert summary is not None, "a sealed run has a manifest; this is a bug"
-    value = summary_json(summary, seconds_total=seconds_total, redis_peak_bytes=redis_peak_bytes)
+def finish(store: Store, flags: dict[str, Any], *, seconds_total: float) -> int:
+    """Print what the manifest says. Raises IncompleteError where the run could not be sealed."""
+    head = read_head(store)
+    assert head is not None, "a finished run has a manifest; this is a bug"
+    summary = replace(head.summary, out=str(store.root))
+    value = summary_json(
+        summary, seconds_total=seconds_total, redis_peak_bytes=head.statistics.get("redis_peak_bytes", 0)
+    )
     if summary.state == "sealed" or flags["as_json"]:
         emit(value, summary_text(value), as_json=flags["as_json"])
     if summary.state == "sealed":

@@ -10,7 +10,6 @@ import click
 from pipelines.corpus import check_unchanged
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
-from pipelines.parts.manifest import load_summary as summary_of
 from tasks.runs import load_run
 from worker import gpu, logs
 from worker.cli.leading import Opened, finish, lead_opened
@@ -34,7 +33,7 @@ def resume(**flags: Any) -> int:
     store, document = load_run(flags["folder"].absolute())
     opened = Opened(store, document)
     if store.exists(SUCCESS):
-        return finish(summary_of(store), flags, seconds_total=0.0)
+        return finish(store, flags, seconds_total=0.0)
     check_unchanged(document.spec.corpus)
     limit = limit or Limit.parse(document.max_quarantined)
     slots = gpu.slots(settings.devices)

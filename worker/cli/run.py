@@ -65,7 +65,7 @@ def run_inline_opened(
         stack.enter_context(signals_raise())
         stack.enter_context(locked(store, command="run --inline", broker_url=None))
         bar = stack.enter_context(ProgressBar(quiet=flags["as_json"], already=documents_there(store, document)))
-        summary = run_inline(
+        run_inline(
             store,
             document,
             device="cuda" if slot.is_gpu else "cpu",
@@ -73,4 +73,4 @@ def run_inline_opened(
             limit=limit,
             on_part=bar.part,
         )
-    return finish(summary, flags, seconds_total=time.monotonic() - started)
+    return finish(store, flags, seconds_total=time.monotonic() - started)
