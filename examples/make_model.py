@@ -64,8 +64,8 @@ def make_model(
 
     The tokenizer is a byte-level BPE (``roberta``) or a Unigram (``xlm-roberta``, ``camembert``) trained on ``texts``.
     With ``labels`` a classification head goes on top, calibrated on ``texts``: each logit has mean 0 and standard
-    deviation ``head_scale`` over them, so that labels differ from text to text; a higher one is surer of itself, and
-    turns bfloat16's rounding into other labels, as it has learnt nothing that keeps texts apart. ``encoder_from`` takes encoder,
+    deviation ``head_scale`` over them, so that labels differ from text to text. Higher is surer of itself, but it has
+    learnt nothing that keeps texts apart, so bfloat16's rounding changes more labels. ``encoder_from`` takes encoder,
     tokenizer and sizes from another such folder; sizes given beside it are ignored.
 
     Raises ValueError for an unknown ``model_type``.
