@@ -6,9 +6,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.errors import VerificationError
 from pipelines.parts.layout import MANIFEST, SUCCESS
@@ -54,6 +54,9 @@ class Head:
     parts_sha256: str
     dead_letters: tuple[DeadLetter, ...]
     statistics: Mapping[str, int]
+
+
+R = TypeVar("R", PartRecord, DeadLetter)
 
 
 def write(store: Store, head: Head, lines: Path) -> str:
@@ -106,10 +109,15 @@ def read_parts(store: Store) -> Iterator[PartRecord]:
                 return
             try:
                 if line != b"\n":  # an empty list
-                    yield PartRecord(**json.loads(line.rstrip().removesuffix(b",")))
+                    yield _typed(PartRecord(**json.loads(line.rstrip().removesuffix(b","))))
             except (ValueError, TypeError, RecursionError) as error:
                 raise _damaged(store) from error
     raise _damaged(store)
+
+
+def success_bytes(run: str, manifest_sha256: str) -> bytes:
+    """What ``_SUCCESS`` holds: it seals one manifest."""
+    return json.dumps({"run": run, "manifest_sha256": manifest_sha256}).encode() + b"\n"
 
 
 def load_summary(store: Store) -> Summary | None:
@@ -153,9 +161,17 @@ def _parse_head(store: Store, value: Mapping[str, Any]) -> Head:
         max_quarantined=str(value["max_quarantined"]),
         summary=summary,
         parts_sha256=str(value["parts_sha256"]),
-        dead_letters=tuple(DeadLetter(**letter) for letter in value["dead_letters"]),
+        dead_letters=tuple(_typed(DeadLetter(**letter)) for letter in value["dead_letters"]),
         statistics=dict(value["statistics"]),
     )
+
+
+def _typed(record: R) -> R:
+    """The record, if its values are what its annotations say; JSON could hold anything."""
+    for field in fields(record):
+        if type(getattr(record, field.name)).__name__ != field.type:
+            raise TypeError(f"{field.name} is no {field.type}")
+    return record
 
 
 def _damaged(store: Store) -> VerificationError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,16 @@ from pipelines.parts.duplicates import count_duplicates
 from pipelines.parts.footer import Footer, read_footer
 from pipelines.parts.layout import CARD, DATA, MANIFEST, QUARANTINE, SUCCESS, batch_of_part, part_name
 from pipelines.parts.limit import DEFAULT_LIMIT, Limit
-from pipelines.parts.listing import DeadLetter, Head, PartRecord, load_summary, part_line, read_head, write
+from pipelines.parts.listing import (
+    DeadLetter,
+    Head,
+    PartRecord,
+    load_summary,
+    part_line,
+    read_head,
+    success_bytes,
+    write,
+)
 from pipelines.parts.plan import Plan, PlanEntry
 from pipelines.parts.receipts import Receipts
 from pipelines.parts.run_document import RunDocument
@@ -128,7 +136,7 @@ def _publish(
         store.replace(CARD, card(document, head.summary, schema))
     sha256 = write(store, head, lines)
     if complete:
-        success = json.dumps({"run": document.run, "manifest_sha256": sha256}).encode() + b"\n"
+        success = success_bytes(document.run, sha256)
         if store.read_if_present(SUCCESS) != success:
             store.replace(SUCCESS, success)
     else:

@@ -91,18 +91,26 @@ class Plan:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._tail: Tail | None = None
+        self._totals: Totals | None = None
         self._cache: OrderedDict[int, _Segment] = OrderedDict()
 
     def totals(self) -> Totals | None:
         """What the sealed plan holds; None while it may still grow. Raises VerificationError where it is damaged."""
-        data = self._store.read_if_present(PLAN_SEALED)
+        data = self._store.read_if_present(PLAN_SEALED) if self._totals is None else None
         if data is None:
-            return None
+            return self._totals
         try:
             value = json.loads(data)
-            return Totals(*(int(value[key]) for key in ("segments", "batches", "documents", "blank_lines")))
+            totals = Totals(*(int(value[key]) for key in ("segments", "batches", "documents", "blank_lines")))
+            digest = str(value["last_segment_sha256"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged(self._store, PLAN_SEALED, "it cannot be read") from error
+        last = self._tail_of(totals.segments)
+        found = (last.batch, last.end.documents, last.chain.digest)
+        if found != (totals.batches, totals.documents, digest) or totals.blank_lines < last.end.blank_lines:
+            raise _damaged(self._store, PLAN_SEALED, f"the plan ends with batch {last.batch - 1}, it says otherwise")
+        self._totals = totals
+        return totals
 
     def tail(self) -> Tail:
         """Where to go on planning. Raises VerificationError for a broken chain."""
@@ -193,7 +201,7 @@ class Plan:
         return count
 
     def _tail_of(self, segments: int) -> Tail:
-        if segments == 0:
+        if segments <= 0:
             return _EMPTY
         last = self._read(segments - 1)
         return Tail(last.entries[-1].batch + 1, last.end, Chain(segments, last.digest))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 
 from pipelines.errors import PenstockError, VerificationError
@@ -23,7 +22,7 @@ from pipelines.parts.layout import (
     part_name,
 )
 from pipelines.parts.limit import Limit
-from pipelines.parts.listing import Head, PartRecord, read_head, read_parts
+from pipelines.parts.listing import Head, PartRecord, read_head, read_parts, success_bytes
 from pipelines.parts.plan import Plan, PlanEntry, Totals
 from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.sink import is_committed
@@ -71,12 +70,7 @@ def _seal_differences(store: Store, document: RunDocument, head: Head) -> Iterat
         why = "it has dead letters" if head.dead_letters else "too much is in quarantine, or the seal was interrupted"
         yield f"{SUCCESS} is missing: {why}."
     else:
-        wanted = {"run": document.run, "manifest_sha256": store.digest(MANIFEST)[1]}
-        try:
-            value = json.loads(data)
-        except ValueError:
-            value = None
-        if value != wanted:
+        if data != success_bytes(document.run, store.digest(MANIFEST)[1]):
             yield f"{MANIFEST} is not the one that {SUCCESS} was written for."
     for what, there, wanted_text in (
         ("run", head.run, document.run),

@@ -1,0 +1,380 @@
+"""The seal and its proof: what is counted, what is refused, and that verify finds whatever is changed afterwards."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.documents import CORPUS_START, Cursor, Origin, Reason, Reject, Stage
+from pipelines.errors import IncompleteError, UsageError, VerificationError
+from pipelines.parts.duplicates import count_duplicates, hash_strings
+from pipelines.parts.layout import CARD, MANIFEST, PLAN_SEALED, RUN, SUCCESS, part_name, segment_name
+from pipelines.parts.listing import read_parts
+from pipelines.parts.manifest import Limit, MissingPartsError, load_summary, seal
+from pipelines.parts.plan import Plan, PlanEntry
+from pipelines.parts.run_document import RunDocument, load, put_if_absent
+from pipelines.parts.schema import row_schema
+from pipelines.parts.sink import PartMeta, commit
+from pipelines.parts.store import Store
+from pipelines.parts.summary import union_s
+from pipelines.parts.verify import verify
+from pipelines.spec import CorpusSpec, Dtype, ModelRef, Pooling, RunSpec, embedding_feature
+
+MODEL = ModelRef("m", "/m", "", "roberta", "d" * 64, "e" * 64, "f" * 64, 2, 512)
+SPEC = RunSpec(CorpusSpec(()), MODEL, (embedding_feature(MODEL, Pooling.MEAN, alone=True),), 512, Dtype.FLOAT32, 4)
+SCHEMA = row_schema([pa.field("embedding", pa.list_(pa.float32(), 2))], ())
+DOCUMENT = RunDocument("run-1", SPEC.fingerprint(), "0.1", "2026-01-01T00:00:00Z", "1%", ("c.jsonl",), SPEC)
+ALL = Limit.parse("100%")
+
+
+def entries(counts: list[int]) -> list[PlanEntry]:
+    found, place = [], CORPUS_START
+    for number, count in enumerate(counts):
+        end = Cursor(0, place.offset + count, 0, place.documents + count, place.blank_lines + 1)
+        found.append(PlanEntry(number, place.documents, count, place, end, f"{number:032x}", count))
+        place = end
+    return found
+
+
+def fill(
+    store: Store, entry: PlanEntry, rejects: int = 0, warnings: int = 0, name: str = "doc", first: int = -1
+) -> None:
+    count = entry.count - rejects
+    table = pa.table(
+        [
+            pa.array([f"{name}-{entry.first + index}" for index in range(count)], pa.string()),
+            pa.FixedSizeListArray.from_arrays(pa.array(np.ones(count * 2, np.float32)), 2),
+            pa.array([9] * count, pa.int32()),
+            pa.array([8] * count, pa.int32()),
+            pa.array([bytes(16)] * count, pa.binary(16)),
+        ],
+        schema=SCHEMA,
+    )
+    bad = [
+        Reject(f"bad-{i}", Origin("/c", i, 1), Stage.READ, Reason.BAD_JSON, "x" * entry.batch) for i in range(rejects)
+    ]
+    notes = [Reject("doc", Origin("/c", 0, 1), Stage.WARNING, Reason.KEPT_VALUE, "null")] * warnings
+    meta = PartMeta(
+        run=DOCUMENT.run,
+        spec=SPEC,
+        code_version="0.1",
+        batch=entry.batch,
+        first=entry.first if first < 0 else first,
+        count=entry.count,
+        input_digest=entry.input_digest,
+        slot="cpu:0",
+        device="cpu",
+        tokens=9 * count,
+        tokens_used=8 * count,
+        truncated=count,
+        peak_rss_bytes=100 + entry.batch,
+    )
+    assert commit(store, meta, table, bad, notes).won
+
+
+def make(root: Path, counts: list[int], rejects: dict[int, int] | None = None, leave: tuple[int, ...] = ()) -> Store:
+    store = Store(root)
+    put_if_absent(store, DOCUMENT)
+    plan = Plan(store)
+    planned = entries(counts)
+    for entry in planned:
+        plan.append([entry])
+    plan.seal(planned[-1].end if planned else CORPUS_START)
+    for entry in planned:
+        if entry.batch not in leave:
+            fill(store, entry, (rejects or {}).get(entry.batch, 0), warnings=int(entry.batch == 1))
+    return store
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = make(tmp_path_factory.mktemp("template") / "out", [4, 4, 2, 3], {0: 1, 2: 2})
+    seal(store, DOCUMENT, max_quarantined=ALL)
+    return store.root
+
+
+@pytest.fixture
+def sealed(template: Path, tmp_path: Path) -> Store:
+    shutil.copytree(template, tmp_path / "out")
+    return Store(tmp_path / "out")
+
+
+def test_a_sealed_run_adds_up_and_verifies(tmp_path: Path) -> None:
+    store = make(tmp_path, [4, 4, 2, 3], {0: 1, 2: 2})
+    summary = seal(store, DOCUMENT, max_quarantined=ALL)
+    assert summary.state == "sealed"
+    assert (summary.documents, summary.rows, summary.quarantined, summary.dead_letter_documents) == (13, 10, 3, 0)
+    assert (summary.parts, summary.blank_lines, summary.warnings, summary.duplicate_ids) == (4, 4, 1, 0)
+    assert (summary.tokens, summary.tokens_used, summary.truncated) == (90, 80, 10)
+    assert summary.quarantined_by_reason == {"bad_json": 3}
+    assert [(worker.slot, worker.documents, worker.peak_rss_bytes) for worker in summary.workers] == [
+        ("cpu:0", 13, 103)
+    ]
+    assert load_summary(store) == summary
+    assert verify(store) == []
+    manifest = json.loads(store.read(MANIFEST))
+    assert set(manifest) >= {"run", "fingerprint", "generation", "documents", "rows", "quarantined", "parts"}
+    assert [set(part) >= {"name", "batch", "rows", "bytes", "sha256"} for part in manifest["parts"]] == [True] * 4
+    assert "data_files: data/*.parquet" in store.read(CARD).decode()
+
+
+def test_an_empty_corpus_is_a_run_too(tmp_path: Path) -> None:
+    store = make(tmp_path, [])
+    assert seal(store, DOCUMENT).state == "sealed"
+    assert json.loads(store.read(MANIFEST))["parts"] == []
+    assert list(read_parts(store)) == []
+    assert verify(store) == []
+
+
+def test_sealing_again_changes_nothing(sealed: Store) -> None:
+    before = {name: sealed.read(name) for name in (MANIFEST, SUCCESS, CARD)}
+    seal(sealed, DOCUMENT, max_quarantined=ALL, statistics={"redis_peak_bytes": 5})
+    assert {name: sealed.read(name) for name in before} == before
+
+
+def test_two_seals_at_once_agree(tmp_path: Path) -> None:
+    store = make(tmp_path, [3] * 10)
+    threads = [threading.Thread(target=seal, args=(store, DOCUMENT)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verify(store) == []
+    assert [name for name in store.list("_tmp") if name.startswith("temp-")] == []
+
+
+def test_lost_receipts_cost_time_only(tmp_path: Path) -> None:
+    store = make(tmp_path, [3, 3])
+    with_receipts = seal(store, DOCUMENT)
+    lines = store.read(MANIFEST)
+    for name in store.list("_tmp"):
+        store.remove(f"_tmp/{name}")
+    assert seal(store, DOCUMENT) == with_receipts
+    assert store.read(MANIFEST) == lines
+
+
+def test_missing_parts_are_told_to_whoever_can_make_them(tmp_path: Path) -> None:
+    store = make(tmp_path, [3, 3, 3], leave=(0, 2))
+    with pytest.raises(MissingPartsError, match="2 parts are missing") as caught:
+        seal(store, DOCUMENT)
+    assert caught.value.batches == (0, 2)
+    assert pickle.loads(pickle.dumps(caught.value)).batches == (0, 2)
+    assert not store.exists(MANIFEST)
+
+
+def test_an_unfinished_plan_is_not_sealed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    Plan(store).append(entries([3]))
+    with pytest.raises(IncompleteError, match="plan is not complete"):
+        seal(store, DOCUMENT)
+
+
+def test_dead_letters_make_it_incomplete_until_their_parts_come(tmp_path: Path) -> None:
+    store = make(tmp_path, [3, 2, 3], leave=(1,))
+    summary = seal(store, DOCUMENT, dead={1: "crashed 5 times"})
+    assert (summary.state, summary.dead_letter_documents, summary.documents, summary.rows) == ("incomplete", 2, 8, 6)
+    assert verify(store) == [f"{SUCCESS} is missing: it has dead letters."]
+    fill(store, entries([3, 2, 3])[1])
+    again = seal(store, DOCUMENT, dead={1: "crashed 5 times"})
+    assert (again.state, again.generation, again.rows) == ("sealed", 2, 8)
+    assert verify(store) == []
+
+
+def test_too_much_in_quarantine_until_the_limit_is_raised(tmp_path: Path) -> None:
+    store = make(tmp_path, [10, 10], {1: 1})
+    assert seal(store, DOCUMENT, max_quarantined=Limit.parse("1%")).state == "incomplete"
+    assert store.exists(MANIFEST)
+    assert not store.exists(SUCCESS)
+    assert load_summary(store).state == "incomplete"
+    assert seal(store, DOCUMENT, max_quarantined=Limit.parse("1")).state == "sealed"
+    assert verify(store) == []
+
+
+def test_only_evidence_that_a_part_names_is_kept(tmp_path: Path) -> None:
+    store = make(tmp_path, [4, 4], {0: 1}, leave=(1,))
+    named = store.list("_quarantine")
+    store.put_if_absent("_quarantine/part-00000000-00000000.parquet", b"of an attempt that lost")
+    store.put_if_absent("_quarantine/part-00000001-00000000.parquet", b"of an attempt that may still be writing")
+    seal(store, DOCUMENT, dead={1: "x"})
+    assert store.list("_quarantine") == [*named, "part-00000001-00000000.parquet"]
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "part-00000009.parquet", "part-000000000.parquet", ".DS_Store"])
+def test_foreign_files_in_data_are_refused(sealed: Store, name: str) -> None:
+    sealed.put_if_absent(f"data/{name}", b"")
+    with pytest.raises(VerificationError, match="no part of this run"):
+        seal(sealed, DOCUMENT, max_quarantined=ALL)
+    assert verify(sealed) == [f"data/{name} is not in the manifest, and every reader takes it for data."]
+
+
+def test_a_part_of_another_run_is_refused(tmp_path: Path) -> None:
+    store = make(tmp_path, [3])
+    other = RunDocument("other", *(getattr(DOCUMENT, name) for name in DOCUMENT.__slots__[1:]))
+    with pytest.raises(VerificationError, match="its run is run-1, wanted other"):
+        seal(store, other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    shift=st.integers(-3, 3).filter(bool),
+    data=st.data(),
+)
+def test_the_cover_has_neither_gap_nor_overlap(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], shift: int, data: st.DataObject
+) -> None:
+    planned = entries(counts)
+    moved = data.draw(st.sampled_from(planned))
+    store = make(tmp_path_factory.mktemp("cover"), counts, leave=(moved.batch,))
+    fill(store, moved, first=moved.first + shift if moved.first + shift >= 0 else moved.first + 10)
+    with pytest.raises(VerificationError, match=part_name(moved.batch)):
+        seal(store, DOCUMENT)
+
+
+def test_duplicate_ids_are_counted_over_all_parts(tmp_path: Path) -> None:
+    store = make(tmp_path, [3, 3, 2], leave=(2,))
+    last = entries([3, 3, 2])[2]
+    fill(store, PlanEntry(last.batch, 0, 2, last.start, last.end, last.input_digest, 2), first=last.first)
+    assert seal(store, DOCUMENT).duplicate_ids == 2
+    assert verify(store) == []
+
+
+def test_spreading_ids_over_files_counts_the_same(tmp_path: Path) -> None:
+    store = make(tmp_path, [50, 50, 50, 50], leave=(3,))
+    last = entries([50] * 4)[3]
+    fill(store, PlanEntry(3, 20, 50, last.start, last.end, last.input_digest, 50), first=last.first)
+    names = [part_name(batch) for batch in range(4)]
+    assert [count_duplicates(store, names, 200, bucket_rows=size) for size in (1000, 70, 7)] == [50, 50, 50]
+    assert [name for name in store.list("_tmp") if name.startswith("temp-")] == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(), min_size=1, max_size=20), st.integers(0, 19))
+def test_a_strings_hash_does_not_depend_on_its_neighbours(texts: list[str], skipped: int) -> None:
+    alone = [int(hash_strings(pa.array([text], pa.large_string()))[0]) for text in texts]
+    begin = min(skipped, len(texts) - 1)
+    together = hash_strings(pa.array(texts, pa.large_string()).slice(begin))
+    assert together.tolist() == alone[begin:]
+
+
+def test_ids_spread_evenly() -> None:
+    ids = pa.array([f"docs/file-{number // 100}.jsonl#{number * 311}" for number in range(20_000)], pa.large_string())
+    sizes = np.bincount((hash_strings(ids) % np.uint64(16)).astype(int), minlength=16)
+    assert sizes.min() > 1000
+    assert sizes.max() < 1500
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "seconds"),
+    [
+        ([0.0], [5.0], 5.0),
+        ([0.0, 3.0], [5.0, 4.0], 5.0),
+        ([0.0, 12.0], [5.0, 20.0], 20.0),
+        ([100.0, 0.0], [101.0, 5.0], 6.0),
+        ([0.0, 1.0, 50.0], [30.0, 2.0, 51.0], 31.0),
+    ],
+)
+def test_seconds_are_those_in_which_somebody_worked(started: list[float], ended: list[float], seconds: float) -> None:
+    assert union_s(np.array(started), np.array(ended)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "quarantined", "documents", "allowed"),
+    [("1%", 1, 100, True), ("1%", 2, 100, False), ("0.5%", 1, 199, False), ("3", 3, 4, True), ("0", 1, 9, False)],
+)
+def test_limits(text: str, quarantined: int, documents: int, allowed: bool) -> None:
+    assert Limit.parse(text).allows(quarantined, documents) is allowed
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "101%", "1.5", "%", "٣"])
+def test_limits_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-quarantined"):
+        Limit.parse(text)
+
+
+def everything(store: Store) -> list[str]:
+    names = [*(f"data/{name}" for name in store.list("data")), *(f"_quarantine/{n}" for n in store.list("_quarantine"))]
+    return [*names, MANIFEST, SUCCESS, PLAN_SEALED, RUN, *(segment_name(number) for number in range(4))]
+
+
+def test_any_flipped_bit_is_found_and_named(sealed: Store) -> None:
+    chance = random.Random(7)
+    for name in everything(sealed):
+        original = sealed.read(name)
+        for place in {0, len(original) - 1, *(chance.randrange(len(original)) for _ in range(6))}:
+            changed = bytearray(original)
+            changed[place] ^= 1 << chance.randrange(8)
+            sealed.replace(name, bytes(changed))
+            found = verify(sealed)
+            assert all("\n" not in line for line in found)
+            if name.endswith(".parquet") or "seg-" in name:
+                assert any(name in line or PLAN_SEALED in line for line in found), (name, place, found)
+            elif name in (MANIFEST, SUCCESS):
+                assert found, (name, place)
+            # The rest is JSON in which blanks mean nothing: there it must only not raise.
+        sealed.replace(name, original)
+    assert verify(sealed) == []
+
+
+def test_any_missing_or_cut_file_is_found_and_named(sealed: Store) -> None:
+    for name in everything(sealed):
+        original = sealed.read(name)
+        for content in (original[: len(original) // 2], b"", None):
+            sealed.remove(name) if content is None else sealed.replace(name, content)
+            found = verify(sealed)
+            assert found, (name, content)
+            assert name in (SUCCESS, PLAN_SEALED) or any(name in line for line in found), (name, found)
+        sealed.replace(name, original)
+    assert verify(sealed) == []
+
+
+def test_a_manifest_that_lies_is_found(sealed: Store) -> None:
+    original = json.loads(sealed.read(MANIFEST))
+    lines = sealed.read(MANIFEST).decode()
+    for old, new in (
+        (f'"rows": {original["rows"]}', '"rows": 9'),
+        ('"tokens": 90', '"tokens": 91'),
+        ('"seconds": ', '"seconds": 1'),
+        ('"name": "data/part-00000001.parquet"', '"name": "../../etc/passwd"'),
+        ('"batch": 1,', '"batch": "1",'),
+        ('"batch": 1,', '"batch": 7,'),
+    ):
+        assert old in lines
+        changed = lines.replace(old, new)
+        sealed.replace(MANIFEST, changed.encode())
+        sealed.remove(SUCCESS)  # which holds the digest, and would tell at once
+        assert len(verify(sealed)) >= 2, (old, verify(sealed))
+
+
+def test_parts_that_swapped_places_are_found(sealed: Store) -> None:
+    first, second = sealed.path(part_name(0)), sealed.path(part_name(1))
+    content = first.read_bytes(), second.read_bytes()
+    first.write_bytes(content[1])
+    second.write_bytes(content[0])
+    found = verify(sealed)
+    assert [part_name(0) in found[0], part_name(1) in found[1]] == [True, True]
+    with pytest.raises(VerificationError, match="part-00000000"):
+        seal(sealed, DOCUMENT, max_quarantined=ALL)
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    assert verify(Store(tmp_path)) == [f"{RUN} is missing: the run was never sealed, or the file was removed."]
+    assert load(Store(tmp_path)) is None
+    assert load_summary(Store(tmp_path)) is None
+
+
+def test_the_run_document_is_written_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert put_if_absent(store, DOCUMENT)
+    assert not put_if_absent(store, DOCUMENT)
+    assert load(store) == DOCUMENT
