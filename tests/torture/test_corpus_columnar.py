@@ -1,0 +1,154 @@
+"""Parquet and Arrow files that lie, break off or were flipped: rejects, never a crash of the process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.corpus import CorpusOptions, KeepOption, discover, open_corpus
+from pipelines.documents import Reason
+from pipelines.spec import CorpusSpec, Format, Shard
+
+TABLE = pa.table({"text": [f"text {n} " + "x" * (n % 50) for n in range(500)], "n": range(500)})
+
+FUZZ = """
+import random, sys
+from pathlib import Path
+from pipelines.corpus import open_corpus
+from pipelines.documents import CORPUS_START
+from pipelines.spec import CorpusSpec, Format, KeptColumn, Shard
+
+path, kind = Path(sys.argv[1]), Format(sys.argv[2])
+whole = path.read_bytes()
+chance = random.Random(3)
+for attempt in range(150):
+    data = bytearray(whole)
+    for _ in range(chance.choice([1, 1, 4])):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    if attempt % 5 == 0:
+        del data[chance.randrange(len(data)):]
+    path.write_bytes(data)
+    shard = Shard(str(path), "a", kind, "none", len(data), 0)
+    keep = (KeptColumn("n", "int64", "n"), KeptColumn("text", "string", "t"))
+    reader = open_corpus(CorpusSpec((shard,), keep=keep))
+    items, cursors = [], [reader.cursor]
+    for item in reader:
+        items.append(item)
+        cursors.append(reader.cursor)
+    middle = len(items) // 2
+    assert list(open_corpus(CorpusSpec((shard,), keep=keep), cursors[middle])) == items[middle:], attempt
+"""
+
+
+def write(path, kind, **options):
+    if kind == "parquet":
+        pq.write_table(TABLE, path, **options)
+        return
+    new = pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream
+    with pa.OSFile(str(path), "wb") as file, new(file, TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=100)
+
+
+def read(path, format_):
+    size = path.stat().st_size
+    return list(open_corpus(CorpusSpec((Shard(str(path), "a", format_, "none", size, 0),))))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "stream"])
+def test_flipped_bytes_never_crash_the_process(tmp_path, kind):
+    path = tmp_path / "a"
+    write(path, kind, **({"row_group_size": 100, "data_page_size": 500} if kind == "parquet" else {}))
+    format_ = "parquet" if kind == "parquet" else "arrow"
+    done = subprocess.run([sys.executable, "-c", FUZZ, path, format_], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("kind", ["arrow", "stream"])
+def test_arrow_cut_short_is_used_up_to_the_cut(tmp_path, kind):
+    path = tmp_path / "a"
+    write(path, kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    *good, last = read(path, Format.ARROW)
+    assert len(good) in {100, 200, 300}
+    assert [item.text for item in good] == TABLE["text"].to_pylist()[: len(good)]
+    assert (last.reason, last.origin.offset) == (Reason.DAMAGED_FILE, len(good))
+
+
+def test_an_arrow_file_without_its_footer_is_used_and_reported(tmp_path):
+    path = tmp_path / "a"
+    write(path, "arrow")
+    path.write_bytes(path.read_bytes()[:-20])
+    *good, last = read(path, Format.ARROW)
+    assert len(good) == 500
+    assert last.reason is Reason.DAMAGED_FILE
+
+
+def test_parquet_with_a_damaged_page_is_used_up_to_the_page(tmp_path):
+    path = tmp_path / "a"
+    write(path, "parquet", row_group_size=250, data_page_size=400, write_batch_size=20, use_dictionary=False)
+    second = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    middle = second.data_page_offset + second.total_compressed_size // 2
+    data[middle : middle + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    *good, last = read(path, Format.PARQUET)
+    assert 250 < len(good) < 500
+    assert [item.text for item in good] == TABLE["text"].to_pylist()[: len(good)]
+    assert (last.reason, last.origin.offset) == (Reason.DAMAGED_FILE, len(good))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"PAR1", b"PAR1" * 3, b"ARROW1", b"ARROW1\0\0", b"\xff" * 100, b"\xff\xff\xff\xff\xff\xff\xff\x7f"]
+)
+@pytest.mark.parametrize("format_", [Format.PARQUET, Format.ARROW])
+def test_files_that_are_nothing_of_the_kind(tmp_path, data, format_):
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    assert [item.reason for item in read(path, format_)] == [Reason.DAMAGED_FILE]
+
+
+def test_offsets_that_point_outside_are_damage(tmp_path):
+    path = tmp_path / "a"
+    table = pa.table({"text": ["fine", "text"]})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    data = path.read_bytes()
+    offsets, wrong = (b"".join(n.to_bytes(4, "little") for n in (0, 4, end)) for end in (8, 2**30))
+    assert data.count(offsets) == 1
+    path.write_bytes(data.replace(offsets, wrong))
+    assert [item.reason for item in read(path, Format.ARROW)] == [Reason.DAMAGED_FILE]
+
+
+def test_rows_without_any_used_column_are_rejects_one_by_one(tmp_path):
+    for kind in ("parquet", "arrow"):
+        path = tmp_path / kind
+        write(path, kind)
+        spec = CorpusSpec(
+            (Shard(str(path), "a", Format(kind), "none", 0, 0),), text_columns=("nowhere",), id_column=None
+        )
+        reasons = [item.reason for item in open_corpus(spec)]
+        assert reasons == [Reason.MISSING_TEXT] * 500
+
+
+def test_the_bad_files_of_parquet_testing():
+    if "PENSTOCK_TEST_DATA" not in os.environ:
+        pytest.skip("PENSTOCK_TEST_DATA is not set")
+    files = sorted(Path(os.environ["PENSTOCK_TEST_DATA"], "parquet_bad").glob("*.parquet"))
+    assert len(files) == 8
+    damaged = []
+    for path in files:
+        try:
+            names = pq.read_schema(path).names
+        except OSError:
+            names = ["text"]
+        keep = tuple(KeepOption(name, "json", f"k{index}") for index, name in enumerate(names))
+        options = CorpusOptions(text_columns=(names[0],), keep=keep if names != ["text"] else ())
+        items = list(open_corpus(discover([str(path)], options)))
+        damaged += [path.name] if items[-1].reason is Reason.DAMAGED_FILE else []
+    # The one left has a dictionary index without bits, which is odd but can be read.
+    assert {path.name for path in files} - set(damaged) == {"ARROW-GH-43605.parquet"}
