@@ -61,8 +61,13 @@ def write(store: Store, batch: int, rejects: Sequence[Reject]) -> tuple[str, str
     data = sink.getvalue().to_pybytes()
     sha256 = hashlib.sha256(data).hexdigest()
     name = quarantine_name(batch, sha256)
-    if not store.put_if_absent(name, data) and store.read_if_present(name) != data:
-        raise BatchError(f"{store.root / name} holds something else than its name says.", "Remove it, then resume.")
+    while not store.put_if_absent(name, data):
+        there = store.read_if_present(name)
+        if there == data:
+            break
+        # None: another attempt with the same rejects lost its race just now and took its evidence back.
+        if there is not None:
+            raise BatchError(f"{store.root / name} holds something else than its name says.", "Remove it, then resume.")
     return name, sha256
 
 

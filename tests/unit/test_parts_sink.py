@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,28 @@ def test_dying_before_the_link_commits_nothing_and_can_be_repeated(
     assert store.list("_tmp") == []
     assert commit(store, meta(), rows(2), [reject(1)]).won
     assert len(visible(store)) == 2
+
+
+@pytest.mark.parametrize("repetition", range(5))
+def test_of_racing_attempts_one_is_visible_with_its_evidence(tmp_path: Path, repetition: int) -> None:
+    store = Store(tmp_path)
+    barrier, outcomes = threading.Barrier(8), []
+
+    def attempt(number: int) -> None:
+        bad = number % 3
+        barrier.wait()
+        outcomes.append(commit(store, meta(), rows(3 - bad), [reject(index) for index in range(bad)]))
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [outcome for outcome in outcomes if outcome.won]
+    footer = read_footer(store, 0)
+    assert len(outcomes) == 8
+    assert (footer.rows, footer.rejects) == (winner.rows, winner.rejects)
+    assert visible(store) == {part_name(0)} | ({footer.quarantine} if footer.quarantine else set())
 
 
 def test_counts_that_do_not_add_up_are_a_bug(tmp_path: Path) -> None:
