@@ -159,7 +159,13 @@ def _classifier(
     model.base_model.load_state_dict(encoder.state_dict(), strict=False)  # the encoder's pooler has no place here
     model.eval()
     sample = texts[:CALIBRATION_TEXTS] or ["a", "b"]
-    inputs = tokenizer(sample, padding=True, truncation=True, max_length=128, return_tensors="pt")
+    inputs = tokenizer(
+        sample,
+        padding=True,
+        truncation=True,
+        max_length=min(128, config.max_position_embeddings - 2),
+        return_tensors="pt",
+    )
     head = model.classifier
     with torch.inference_mode():
         first = model.base_model(**inputs).last_hidden_state[:, 0]
