@@ -42,7 +42,7 @@ def plain_array(array: pa.Array) -> pa.Array:
 
 
 def python_values(array: pa.Array) -> list[Any]:
-    """Python values that rebuild a plain array exactly. Text that is not UTF-8 comes as bytes."""
+    """Python values that rebuild a plain array exactly. What is not UTF-8 comes as bytes."""
     if is_text(array.type):
         try:
             return list(array.to_pylist())
@@ -51,7 +51,10 @@ def python_values(array: pa.Array) -> list[Any]:
     counted = _counted(array.type)
     if counted != array.type:
         array = array.cast(counted)
-    return list(array.to_pylist())
+    try:
+        return list(array.to_pylist())
+    except UnicodeDecodeError:
+        return [_whole(value) for value in array]
 
 
 def text_values(array: pa.Array) -> list[Any]:
@@ -69,6 +72,14 @@ def id_values(array: pa.Array) -> list[Any]:
         except ARROW_ERRORS:
             return python_values(array)
     return text_values(array)
+
+
+def _whole(value: pa.Scalar) -> Any:
+    """A nested value, or the bytes of the first text in it that is not UTF-8: they fit no nested type."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError as error:
+        return error.object
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:

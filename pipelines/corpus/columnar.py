@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.corpus.arrow_batches import arrow_batches, arrow_schema
-from pipelines.corpus.arrow_values import id_values, plain_array, python_values, text_values
+from pipelines.corpus.arrow_values import ARROW_ERRORS, id_values, plain_array, python_values, text_values
+from pipelines.corpus.evidence import DamagedFile
 from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.corpus.parquet_batches import parquet_batches, parquet_schema
 from pipelines.spec import CorpusSpec, Format, Shard
@@ -28,8 +29,8 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, _l
     document = mapping.document
     row = offset
     for batch in batches(shard.uri, used, offset):
-        for part in _slices(batch):
-            columns = dict(zip(part.schema.names, map(plain_array, part.columns), strict=True))
+        for part in _convertible(batch, row):
+            columns = _plain_columns(part)
             names, rows = _rows(columns, texts, spec.id_column, part.num_rows)
             kept = _kept(columns, [kept.column for kept in spec.keep], part.num_rows)
             for values, kept_values in zip(rows, kept, strict=True):
@@ -42,12 +43,33 @@ def schema(shard: Shard) -> pa.Schema | None:
     return parquet_schema(shard.uri) if shard.format is Format.PARQUET else arrow_schema(shard.uri)
 
 
-def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Parts small enough to become Python values."""
+def _convertible(batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
+    """Parts small enough to become Python values. Raises DamagedFile at a dictionary index that is out of bounds."""
     rows = batch.num_rows
     size = max(1, min(_SLICE_ROWS, rows * _SLICE_BYTES // max(1, batch.get_total_buffer_size())))
     for begin in range(0, rows, size):
-        yield batch.slice(begin, size)
+        part = batch.slice(begin, size)
+        if _is_sound(part):
+            yield part
+            continue
+        for index in range(part.num_rows):
+            single = part.slice(index, 1)
+            if not _is_sound(single):
+                raise DamagedFile(row + begin + index, 0, "a dictionary index is out of bounds")
+            yield single
+
+
+def _is_sound(part: pa.RecordBatch) -> bool:
+    """Whether dictionaries can be decoded. Other columns were checked where they were read."""
+    try:
+        _plain_columns(part)
+    except ARROW_ERRORS:
+        return False
+    return True
+
+
+def _plain_columns(part: pa.RecordBatch) -> dict[str, pa.Array]:
+    return dict(zip(part.schema.names, map(plain_array, part.columns), strict=True))
 
 
 def _rows(

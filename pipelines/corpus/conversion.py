@@ -56,6 +56,13 @@ def _typed(dtype: pa.DataType, *, textual: bool) -> Converter:
     return lambda value: _any(value, dtype)
 
 
+def unless_bytes(value: Any) -> Any:
+    """A nested value as it is; bytes stand for one that is not UTF-8. Raises MisfitError."""
+    if isinstance(value, bytes):
+        raise MisfitError
+    return value
+
+
 def _from_text(convert: Converter) -> Converter:
     def converted(value: Any) -> Any:
         return None if value == "" else convert(value)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 
+from pyarrow.types import is_nested
+
 from pipelines.corpus import columnar, delimited, jsonl, plain
 from pipelines.corpus.arrow_values import is_text, plain_type
-from pipelines.corpus.conversion import Converter, converter
+from pipelines.corpus.conversion import Converter, converter, unless_bytes
 from pipelines.corpus.evidence import DamagedFile, reject_at
 from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.documents import CORPUS_START, Cursor, Document, Reason, Reject
@@ -132,4 +134,4 @@ def _converter(shard: Shard, kept: KeptColumn) -> Converter | None:
         or plain_type(schema.field(index).type) != wanted
     ):
         return converter(kept.type, textual=False)
-    return None
+    return unless_bytes if is_nested(wanted) else None

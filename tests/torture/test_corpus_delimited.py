@@ -87,6 +87,8 @@ def test_csv_spectrum(data):
     assert files
     for path in files:
         wanted = json.loads((data / "csv_spectrum" / "json" / f"{path.stem}.json").read_text())
+        if b"\r" not in path.read_bytes():  # some checkouts have lost the carriage returns of these cases
+            wanted = json.loads(json.dumps(wanted).replace("\\r\\n", "\\n"))
         wanted = wanted if isinstance(wanted, list) else [wanted]
         names = list(wanted[0])
         options = CorpusOptions(text_columns=(names[0],), keep=tuple(map(KeepOption, names)))

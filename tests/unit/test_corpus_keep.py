@@ -185,3 +185,12 @@ def test_files_that_disagree_about_a_type(tmp_path):
         kept(tmp_path)
     assert kept(tmp_path, "k:json") == ("json", ["1", "2", '"x"'], [])
     assert kept(tmp_path, "k:string") == ("string", ["1", "2", "x"], [])
+
+
+def test_a_nested_value_with_text_that_is_not_utf8_becomes_null_and_a_warning(tmp_path):
+    names = pa.array([b"\xff", b"b"]).view(pa.string())
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["t", "u"], "k": pa.StructArray.from_arrays([names], ["name"])}), path)
+    _, values, (warning,) = kept(path)
+    assert values == [None, {"name": "b"}]
+    assert "'k'" in warning.detail
