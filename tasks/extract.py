@@ -81,19 +81,24 @@ def extract_batch(self: Task, run: str, batch: int) -> None:
 def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
     """All that can fail before the claim, so that it costs no attempt; None where there is nothing to do here."""
     ledger, bodies = Ledger(resources.client, run), Bodies(resources.client, run)
+    delivery = uuid.uuid4().hex
     try:
         store, document = resources.run(run)
         if is_committed(store, number):
             close_committed(store, ledger, bodies, number)
             return None
         extractor = resources.extractor(document)
-    except RunError as error:
-        logger.error("This worker cannot do the run: %s", error)
-        ledger.refuse(resources.owner, str(error))
-        ledger.release(number, delivery="", uncount=True)
+    except (InfrastructureError, ProcessError):
+        raise
+    except Exception as error:
+        # Also what no one foresaw, MemoryError above all: passed on to Celery it would come back for ever.
+        reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+        logger.error("This worker cannot do the run: %s", reason, exc_info=not isinstance(error, RunError))
+        ledger.refuse(resources.owner, reason)
+        ledger.release(number, delivery=delivery, uncount=True)
         time.sleep(HAND_BACK_PAUSE_S)  # leave the message to others for a while
         return None
-    return _Job(resources, store, document, extractor, ledger, bodies, number, uuid.uuid4().hex)
+    return _Job(resources, store, document, extractor, ledger, bodies, number, delivery)
 
 
 def _claim(job: _Job) -> int | None:

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from pipelines.batching import item_text_bytes
 from pipelines.documents import Batch
+from pipelines.errors import InfrastructureError
 from pipelines.parts.plan import PlanEntry
 from pipelines.planning import Planner
 from tasks.client import memory_use
@@ -20,6 +21,8 @@ from tasks.ledger import Ledger
 
 MEMORY_CHECK_INTERVAL_S = 1.0
 MAX_SEGMENT_BATCHES = 64
+STEPS_PER_WINDOW = 4
+"""A step publishes no more text than this part of the window's bytes (one batch at least), then looks anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Step(Enum):
 class Feeder:
     """Feeds one run, a step at a time; whoever leads the run calls :meth:`step` until DONE.
 
-    First the backlog (planned, without a part, not in flight), then what is not planned yet. ``documents_committed``
-    counts the documents whose part the backlog's pass over the plan has seen.
+    First the backlog (planned, without a part, not in flight), then what is not planned yet, unless ``plan`` is False.
+    ``documents_planned`` is how far into the corpus this feeder has planned.
     """
 
     def __init__(self, planner: Planner, ledger: Ledger, publisher: Publisher, window: Window, *, plan: bool) -> None:
@@ -74,27 +77,33 @@ class Feeder:
         """
         if self._done:
             return Step.DONE
-        room = self._room()
-        if room == 0:
-            return Step.BLOCKED
-        if self._backlog is not None:
-            return self._step_backlog(room)
-        if not self.plans or self.planner.plan.totals() is not None:
-            self._done = True
-            return Step.DONE
-        return self._step_fresh(room)
+        try:
+            room = self._room()
+            if room == 0:
+                return Step.BLOCKED
+            if self._backlog is not None:
+                return self._step_backlog(self._backlog, room)
+            if not self.plans or self.planner.plan.totals() is not None:
+                self._done = True
+                return Step.DONE
+            return self._step_fresh(room)
+        except InfrastructureError:
+            # What was taken from the corpus or the backlog and not published is found again from the plan.
+            self.restart()
+            raise
 
-    def _step_backlog(self, room: int) -> Step:
+    def _step_backlog(self, backlog: Iterator[PlanEntry], room: int) -> Step:
         _, in_flight = self.ledger.sweep()
         flying = {entry.batch for entry in in_flight}
         dead = self.ledger.dead()
-        assert self._backlog is not None
-        for entry in self._backlog:
+        text_bytes = 0
+        for entry in backlog:
             if entry.batch in flying or entry.batch in dead:
                 continue
             self.publisher.publish(self.planner.read(entry))
             room -= 1
-            if room == 0:
+            text_bytes += entry.text_bytes
+            if room == 0 or text_bytes >= self.window.body_bytes // STEPS_PER_WINDOW:
                 return Step.PUBLISHED
         self._backlog = None
         return Step.PUBLISHED
@@ -107,7 +116,7 @@ class Feeder:
         for batch in self._fresh:
             segment.append(batch)
             text_bytes += sum(item_text_bytes(item) for item in batch.items)
-            if len(segment) >= min(room, MAX_SEGMENT_BATCHES) or text_bytes >= self.window.body_bytes // 4:
+            if len(segment) >= min(room, MAX_SEGMENT_BATCHES) or text_bytes >= self.window.body_bytes // STEPS_PER_WINDOW:
                 break
         else:
             # The corpus is at its end: record what is left, then close the plan.

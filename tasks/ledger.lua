@@ -37,19 +37,21 @@ end
 
 -- claim(batch, owner, delivery, lease_s, max_attempts): the attempt is counted here, before any work.
 -- A client that repeats the call after a lost reply is known by its delivery and is not counted twice.
+-- A batch that is not in flight was closed since its message was sent: opened again, it would be counted twice.
 if step == 'claim' then
   local s = stopped()
   if s then return {'STOPPED', s} end
   if redis.call('HEXISTS', dead, batch) == 1 then return {'DEAD', '0'} end
+  if not redis.call('ZSCORE', open, batch) then return {'CLOSED', '0'} end
   local expiry, owner, delivery = lease_of(batch)
   if expiry and delivery == ARGV[4] then
     return {'RUN', redis.call('HGET', attempts, batch) or '1'}
   end
   if expiry and expiry > now then return {'LEASED', owner} end
-  local n = redis.call('HINCRBY', attempts, batch, 1)
+  local n = tonumber(redis.call('HGET', attempts, batch) or '0') + 1
   if n > tonumber(ARGV[6]) then return {'EXHAUSTED', tostring(n - 1)} end
+  redis.call('HSET', attempts, batch, n)
   redis.call('HSET', leases, batch, (now + tonumber(ARGV[5])) .. '|' .. ARGV[3] .. '|' .. ARGV[4])
-  redis.call('ZADD', open, 'NX', now, batch)
   redis.call('SREM', due, batch)
   return {'RUN', tostring(n)}
 end
@@ -87,18 +89,16 @@ if step == 'close' then
   return {'ALREADY'}
 end
 
--- release(batch, delivery, uncount): handed back, to be published again at once. '' as delivery matches any;
--- uncount = '1' where the batch is not to blame (shutdown, storage, Redis).
+-- release(batch, delivery, uncount): handed back, to be published again at once, unless it is no longer in flight or
+-- somebody else holds it; uncount = '1' where the batch is not to blame (shutdown, storage, Redis).
 if step == 'release' then
   local expiry, _, delivery = lease_of(batch)
-  if expiry and (ARGV[3] == '' or delivery == ARGV[3]) then
+  if expiry and delivery ~= ARGV[3] then return {'KEPT'} end
+  if expiry then
     redis.call('HDEL', leases, batch)
     uncount_attempt(batch, ARGV[4])
-  elseif expiry then
-    return {'KEPT'}
   end
-  redis.call('ZADD', open, 'NX', now, batch)
-  redis.call('SADD', due, batch)
+  if redis.call('ZSCORE', open, batch) then redis.call('SADD', due, batch) end
   return {'OK'}
 end
 

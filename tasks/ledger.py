@@ -27,6 +27,7 @@ class Verdict(StrEnum):
     RUN = "RUN"
     LEASED = "LEASED"  # somebody else is at work
     DEAD = "DEAD"  # a dead letter
+    CLOSED = "CLOSED"  # not in flight: committed since its message was sent, or Redis was emptied
     EXHAUSTED = "EXHAUSTED"  # out of attempts: whoever is told so buries it
     STOPPED = "STOPPED"  # the run is cancelled, failed or sealed
     OK = "OK"
@@ -137,8 +138,10 @@ class Ledger:
         """The batch is committed; True for the call that closed it, which alone is counted."""
         return self._step("close", batch, documents, rows, quarantined, tokens)[0] == "CLOSED"
 
-    def release(self, batch: int, *, delivery: str = "", uncount: bool) -> None:
-        """Hand a batch back; ``uncount`` gives the attempt back where the batch is not to blame."""
+    def release(self, batch: int, *, delivery: str, uncount: bool) -> None:
+        """Hand a batch back, unless another delivery holds it. With ``uncount`` the attempt is given back too: the
+        batch is not to blame.
+        """
         self._step("release", batch, delivery, int(uncount))
 
     def bury(self, batch: int, reason: str) -> None:

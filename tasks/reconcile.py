@@ -54,8 +54,8 @@ class Reconciler:
     def _wants_message(self, entry: OpenBatch, now: float, hidden: bool, missing: dict[int, float]) -> bool:
         if entry.due:
             return True
-        if entry.lease_expiry:  # expired: its worker is dead or hangs, and the message stays hidden
-            return now - max(entry.lease_expiry, entry.published) > 0 and entry.published < entry.lease_expiry
+        if entry.published < entry.lease_expiry:  # expired: its worker is dead or hangs, and the message stays hidden
+            return True
         if hidden:
             return now - entry.published > HIDDEN_AFTER_S
         since = self._missing_since.get(entry.batch, time.monotonic())

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pyarrow as pa
 import redis
 
+from pipelines.corpus.arrow_values import python_values
 from pipelines.documents import Batch, Cursor, Document, Origin, Reason, Reject, Stage
 from pipelines.errors import BatchError, RunError
 from pipelines.spec import KeptColumn
@@ -75,16 +76,20 @@ def encode(batch: Batch, keep: Sequence[KeptColumn]) -> bytes:
 
 
 def decode(body: bytes) -> Batch:
-    """The batch that :func:`encode` made bytes of. Raises BatchError for anything else."""
+    """The batch that :func:`encode` made bytes of, value by value. Raises BatchError for anything else."""
     try:
-        with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
-            header = json.loads(reader.schema.metadata[b"batch"])
-            table = reader.read_all()
-        names = table.column_names
-        id_, text, pair, uri, offset, line, reject = (table.column(name).to_pylist() for name in names[:7])
-        kept_columns = [table.column(name).to_pylist() for name in names[7:]]
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
+        return _decode(body)
+    except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
         raise BatchError(f"A batch body in Redis is damaged: {error}.") from error
+
+
+def _decode(body: bytes) -> Batch:
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        header = json.loads(reader.schema.metadata[b"batch"])
+        (rows,) = reader  # a stream that was cut before its only record batch reads as an empty one
+    id_, text, pair, uri, offset, line, reject = (column.to_pylist() for column in rows.columns[:7])
+    # As the readers give them: a date must be the same integer again, since the digest of the items is over it.
+    kept_columns = [python_values(column) for column in rows.columns[7:]]
     kept: Sequence[tuple[Any, ...]] = list(zip(*kept_columns, strict=True)) if kept_columns else [()] * len(id_)
     items: list[Document | Reject] = []
     for index, packed in enumerate(reject):

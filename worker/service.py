@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 from celery import Celery
 
-from pipelines.errors import InfrastructureError, RunError
+from pipelines.errors import CancelledError, InfrastructureError, RunError
 from pipelines.parts.limit import Limit
 from tasks.client import connect as connect_client
 from tasks.feed import Window
@@ -34,10 +34,10 @@ POLL_S = 0.2
 def serve_workers(settings: Settings, slots: list[Slot]) -> None:
     """Run workers until interrupted, and reconcile and seal the runs of this Redis that have no live leader.
 
-    Ends with CancelledError. Raises SurroundingsError where Redis is away at the start or a process will not start.
+    Returns when told to end. Raises SurroundingsError where Redis is away at the start or a process will not start.
     """
     assert settings.broker_url is not None
-    with contextlib.ExitStack() as stack:
+    with contextlib.suppress(CancelledError), contextlib.ExitStack() as stack:
         stack.enter_context(signals_raise())
         address.check(settings.broker_url)
         client = connect_client(address.client_url(settings.broker_url))

@@ -18,7 +18,6 @@ from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.store import Store
 from pipelines.spec import Dtype, RunSpec
 from tasks.runs import open_run
-from worker import logs
 from worker.cli.options import make_request
 from worker.cli.output import emit
 from worker.cli.progress import ProgressBar
@@ -87,10 +86,8 @@ def lead_opened(
     started = time.monotonic()
     quiet = flags["as_json"] and not flags["debug"]
     with ProgressBar(quiet=quiet, already=documents_there(store, document)) as bar:
-        settings = _quieter(settings) if bar.at_terminal or quiet else settings
-        logs.configure(settings)
         summary = lead_run(
-            settings,
+            _quieter(settings),
             store,
             document,
             command=command,
@@ -138,7 +135,7 @@ def documents_there(store: Store, document: RunDocument) -> int:
 
 
 def _quieter(settings: Settings) -> Settings:
-    """Parts that are committed need no line each where a bar shows them, or where nobody reads."""
+    """Settings for the workers: parts that are committed need no line each where the progress is shown."""
     if settings.log_level is LogLevel.INFO:
         return settings.model_copy(update={"log_level": LogLevel.WARNING})
     return settings

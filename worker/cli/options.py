@@ -129,7 +129,8 @@ def corpus_options(flags: dict[str, Any]) -> CorpusOptions:
     """How the corpus is to be read, from the flags of :func:`spec_options`."""
     return CorpusOptions(
         format=Format(flags["format_"]),
-        text_columns=tuple(flags["text_column"]),
+        text_columns=tuple(flags["text_column"]) or ("text",),
+        text_named=bool(flags["text_column"]),
         pair_column=flags["pair_column"],
         id_column=flags["id_column"],
         keep=tuple(parse_keep(text) for text in flags["keep"]),

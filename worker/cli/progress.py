@@ -50,11 +50,6 @@ class ProgressBar:
         if self._bar:
             self._bar.stop()
 
-    @property
-    def at_terminal(self) -> bool:
-        """Whether a bar is shown."""
-        return self._bar is not None
-
     def part(self, documents: int, tokens: int, total: int | None) -> None:
         """One more part of a run in this process; the other way to feed the bar."""
         self._inline_documents += documents

@@ -20,7 +20,7 @@ from worker.settings import load
 def worker(**flags: Any) -> None:
     """Work on the batches of an existing Redis until interrupted; one process per device.
 
-    Also reconciles and seals the runs that have no live leader.
+    Also reconciles and seals the runs that have no live leader. SIGTERM or Ctrl-C ends it in order, with code 0.
     """
     settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
     logs.configure(settings)
