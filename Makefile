@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 HASH := $(shell cksum < pyproject.toml | cut -d' ' -f1)
 INSTALLED := $(VENV)/.installed-$(HASH)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(HASH)
-CODE := pipelines tasks worker examples tests
+CODE := pipelines tasks worker examples tests docs
 MYPY_FLAGS ?=
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check format clean
+.PHONY: help install dev demo test check format docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ check: $(INSTALLED_DEV) ## style, types and the floors of the house
 format: $(INSTALLED_DEV) ## write the code as make check wants it
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+docs: $(INSTALLED) ## write the pages that are made from the code
+	$(BIN)/python docs/commands.py
 
 test: $(INSTALLED_DEV) ## every test that this machine can run
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -144,6 +144,7 @@ def _drive(
 
 
 def window_of(settings: Settings, slots: int) -> Window:
+    """How much may be in flight for so many slots."""
     return Window(settings.window_batches(slots), settings.window_bytes, settings.redis_maxmemory_fraction)
 
 

@@ -13,10 +13,12 @@ ARROW_ERRORS = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImpl
 
 
 def is_text(dtype: pa.DataType) -> bool:
+    """Whether its values are strings, in any of Arrow's layouts."""
     return bool(types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype))
 
 
 def is_bytes(dtype: pa.DataType) -> bool:
+    """Whether its values are bytes, in any of Arrow's layouts."""
     return bool(
         types.is_binary(dtype)
         or types.is_large_binary(dtype)

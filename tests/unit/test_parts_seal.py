@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import random
-import shutil
 import threading
 from pathlib import Path
 
@@ -14,99 +12,18 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.made_runs import ALL, DOCUMENT, entries, fill, make
 
-from pipelines.documents import CORPUS_START, Cursor, Origin, Reason, Reject, Stage
 from pipelines.errors import IncompleteError, UsageError, VerificationError
 from pipelines.parts.duplicates import count_duplicates, hash_strings
-from pipelines.parts.layout import CARD, MANIFEST, PLAN_SEALED, RUN, SUCCESS, part_name, segment_name
+from pipelines.parts.layout import CARD, MANIFEST, SUCCESS, part_name
 from pipelines.parts.listing import read_parts
 from pipelines.parts.manifest import Limit, MissingPartsError, load_summary, seal
 from pipelines.parts.plan import Plan, PlanEntry
-from pipelines.parts.run_document import RunDocument, load, put_if_absent
-from pipelines.parts.schema import row_schema
-from pipelines.parts.sink import PartMeta, commit
+from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import union_s
 from pipelines.parts.verify import verify
-from pipelines.spec import CorpusSpec, Dtype, ModelRef, Pooling, RunSpec, embedding_feature
-
-MODEL = ModelRef("m", "/m", "", "roberta", "d" * 64, "e" * 64, "f" * 64, 2, 512)
-SPEC = RunSpec(CorpusSpec(()), MODEL, (embedding_feature(MODEL, Pooling.MEAN, alone=True),), 512, Dtype.FLOAT32, 4)
-SCHEMA = row_schema([pa.field("embedding", pa.list_(pa.float32(), 2))], ())
-DOCUMENT = RunDocument("run-1", SPEC.fingerprint(), "0.1", "2026-01-01T00:00:00Z", "1%", ("c.jsonl",), SPEC)
-ALL = Limit.parse("100%")
-
-
-def entries(counts: list[int]) -> list[PlanEntry]:
-    found, place = [], CORPUS_START
-    for number, count in enumerate(counts):
-        end = Cursor(0, place.offset + count, 0, place.documents + count, place.blank_lines + 1)
-        found.append(PlanEntry(number, place.documents, count, place, end, f"{number:032x}", count))
-        place = end
-    return found
-
-
-def fill(
-    store: Store, entry: PlanEntry, rejects: int = 0, warnings: int = 0, name: str = "doc", first: int = -1
-) -> None:
-    count = entry.count - rejects
-    table = pa.table(
-        [
-            pa.array([f"{name}-{entry.first + index}" for index in range(count)], pa.string()),
-            pa.FixedSizeListArray.from_arrays(pa.array(np.ones(count * 2, np.float32)), 2),
-            pa.array([9] * count, pa.int32()),
-            pa.array([8] * count, pa.int32()),
-            pa.array([bytes(16)] * count, pa.binary(16)),
-        ],
-        schema=SCHEMA,
-    )
-    bad = [
-        Reject(f"bad-{i}", Origin("/c", i, 1), Stage.READ, Reason.BAD_JSON, "x" * entry.batch) for i in range(rejects)
-    ]
-    notes = [Reject("doc", Origin("/c", 0, 1), Stage.WARNING, Reason.KEPT_VALUE, "null")] * warnings
-    meta = PartMeta(
-        run=DOCUMENT.run,
-        spec=SPEC,
-        code_version="0.1",
-        batch=entry.batch,
-        first=entry.first if first < 0 else first,
-        count=entry.count,
-        input_digest=entry.input_digest,
-        slot="cpu:0",
-        device="cpu",
-        tokens=9 * count,
-        tokens_used=8 * count,
-        truncated=count,
-        peak_rss_bytes=100 + entry.batch,
-    )
-    assert commit(store, meta, table, bad, notes).won
-
-
-def make(root: Path, counts: list[int], rejects: dict[int, int] | None = None, leave: tuple[int, ...] = ()) -> Store:
-    store = Store(root)
-    put_if_absent(store, DOCUMENT)
-    plan = Plan(store)
-    planned = entries(counts)
-    for entry in planned:
-        plan.append([entry])
-    plan.seal(planned[-1].end if planned else CORPUS_START)
-    for entry in planned:
-        if entry.batch not in leave:
-            fill(store, entry, (rejects or {}).get(entry.batch, 0), warnings=int(entry.batch == 1))
-    return store
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = make(tmp_path_factory.mktemp("template") / "out", [4, 4, 2, 3], {0: 1, 2: 2})
-    seal(store, DOCUMENT, max_quarantined=ALL)
-    return store.root
-
-
-@pytest.fixture
-def sealed(template: Path, tmp_path: Path) -> Store:
-    shutil.copytree(template, tmp_path / "out")
-    return Store(tmp_path / "out")
 
 
 def test_a_sealed_run_adds_up_and_verifies(tmp_path: Path) -> None:
@@ -300,81 +217,3 @@ def test_limits(text: str, quarantined: int, documents: int, allowed: bool) -> N
 def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="--max-quarantined"):
         Limit.parse(text)
-
-
-def everything(store: Store) -> list[str]:
-    names = [*(f"data/{name}" for name in store.list("data")), *(f"_quarantine/{n}" for n in store.list("_quarantine"))]
-    return [*names, MANIFEST, SUCCESS, PLAN_SEALED, RUN, *(segment_name(number) for number in range(4))]
-
-
-def test_any_flipped_bit_is_found_and_named(sealed: Store) -> None:
-    chance = random.Random(7)
-    for name in everything(sealed):
-        original = sealed.read(name)
-        for place in {0, len(original) - 1, *(chance.randrange(len(original)) for _ in range(6))}:
-            changed = bytearray(original)
-            changed[place] ^= 1 << chance.randrange(8)
-            sealed.replace(name, bytes(changed))
-            found = verify(sealed)
-            assert all("\n" not in line for line in found)
-            if name.endswith(".parquet") or "seg-" in name:
-                assert any(name in line or PLAN_SEALED in line for line in found), (name, place, found)
-            elif name in (MANIFEST, SUCCESS):
-                assert found, (name, place)
-            # The rest is JSON in which blanks mean nothing: there it must only not raise.
-        sealed.replace(name, original)
-    assert verify(sealed) == []
-
-
-def test_any_missing_or_cut_file_is_found_and_named(sealed: Store) -> None:
-    for name in everything(sealed):
-        original = sealed.read(name)
-        for content in (original[: len(original) // 2], b"", None):
-            sealed.remove(name) if content is None else sealed.replace(name, content)
-            found = verify(sealed)
-            assert found, (name, content)
-            assert name in (SUCCESS, PLAN_SEALED) or any(name in line for line in found), (name, found)
-        sealed.replace(name, original)
-    assert verify(sealed) == []
-
-
-def test_a_manifest_that_lies_is_found(sealed: Store) -> None:
-    original = json.loads(sealed.read(MANIFEST))
-    lines = sealed.read(MANIFEST).decode()
-    for old, new in (
-        (f'"rows": {original["rows"]}', '"rows": 9'),
-        ('"tokens": 90', '"tokens": 91'),
-        ('"seconds": ', '"seconds": 1'),
-        ('"name": "data/part-00000001.parquet"', '"name": "../../etc/passwd"'),
-        ('"batch": 1,', '"batch": "1",'),
-        ('"batch": 1,', '"batch": 7,'),
-    ):
-        assert old in lines
-        changed = lines.replace(old, new)
-        sealed.replace(MANIFEST, changed.encode())
-        sealed.remove(SUCCESS)  # which holds the digest, and would tell at once
-        assert len(verify(sealed)) >= 2, (old, verify(sealed))
-
-
-def test_parts_that_swapped_places_are_found(sealed: Store) -> None:
-    first, second = sealed.path(part_name(0)), sealed.path(part_name(1))
-    content = first.read_bytes(), second.read_bytes()
-    first.write_bytes(content[1])
-    second.write_bytes(content[0])
-    found = verify(sealed)
-    assert [part_name(0) in found[0], part_name(1) in found[1]] == [True, True]
-    with pytest.raises(VerificationError, match="part-00000000"):
-        seal(sealed, DOCUMENT, max_quarantined=ALL)
-
-
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    assert verify(Store(tmp_path)) == [f"{RUN} is missing: the run was never sealed, or the file was removed."]
-    assert load(Store(tmp_path)) is None
-    assert load_summary(Store(tmp_path)) is None
-
-
-def test_the_run_document_is_written_once(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert put_if_absent(store, DOCUMENT)
-    assert not put_if_absent(store, DOCUMENT)
-    assert load(store) == DOCUMENT

@@ -106,6 +106,7 @@ def spec_options(command: Command) -> Command:
 
 
 def devices_option(command: Command) -> Command:
+    """--devices: where the work is done."""
     return click.option(
         "--devices",
         metavar="auto|cpu|cpu:N|0,1|UUID,...",
@@ -114,6 +115,7 @@ def devices_option(command: Command) -> Command:
 
 
 def broker_option(command: Command) -> Command:
+    """--broker: the Redis to use."""
     return click.option("--broker", metavar="URL", help="Redis to use (or PENSTOCK_BROKER_URL).")(command)
 
 
