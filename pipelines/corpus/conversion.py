@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 from pyarrow import types
@@ -20,6 +21,7 @@ Converter = Callable[[Any], Any]
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_FLOATS: dict[int, type[np.floating[Any]]] = {16: np.float16, 32: np.float32, 64: np.float64}
 _LARGEST = {16: 65504.0, 32: 3.4028234663852886e38, 64: float("inf")}
 
 
@@ -51,8 +53,7 @@ def _typed(dtype: pa.DataType, *, textual: bool) -> Converter:
         high = 2 ** (dtype.bit_width - (1 if signed else 0)) - 1
         return lambda value: _integer(value, low, high, textual)
     if types.is_floating(dtype):
-        largest = _LARGEST[dtype.bit_width]
-        return lambda value: _floating(value, largest, textual)
+        return lambda value: _floating(value, dtype.bit_width, textual)
     return lambda value: _any(value, dtype)
 
 
@@ -108,16 +109,16 @@ def _integer(value: Any, low: int, high: int, textual: bool) -> int:
     raise MisfitError
 
 
-def _floating(value: Any, largest: float, textual: bool) -> float:
+def _floating(value: Any, bits: int, textual: bool) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float) if textual else (int, float)):
         raise MisfitError
     try:
         result = float(value)
     except (ValueError, OverflowError) as error:
         raise MisfitError from error
-    if largest < abs(result) < float("inf"):
+    if _LARGEST[bits] < abs(result) < float("inf"):
         raise MisfitError
-    return result
+    return float(_FLOATS[bits](result))  # rounded here, so that a value read back from its column is the same
 
 
 def _any(value: Any, dtype: pa.DataType) -> Any:
