@@ -10,8 +10,8 @@ from pipelines import __version__
 from pipelines.documents import Batch, items_digest
 from pipelines.extract import Extractor
 from pipelines.parts.limit import Limit
-from pipelines.parts.run_document import RunDocument
 from pipelines.parts.manifest import seal
+from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
