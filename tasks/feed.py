@@ -77,10 +77,10 @@ class Feeder:
         """
         if self._done:
             return Step.DONE
+        room = self._room()
+        if room == 0:
+            return Step.BLOCKED
         try:
-            room = self._room()
-            if room == 0:
-                return Step.BLOCKED
             if self._backlog is not None:
                 return self._step_backlog(self._backlog, room)
             if not self.plans or self.planner.plan.totals() is not None:
@@ -96,14 +96,14 @@ class Feeder:
         _, in_flight = self.ledger.sweep()
         flying = {entry.batch for entry in in_flight}
         dead = self.ledger.dead()
-        text_bytes = 0
+        enough, text_bytes = self.window.body_bytes // STEPS_PER_WINDOW, 0
         for entry in backlog:
             if entry.batch in flying or entry.batch in dead:
                 continue
             self.publisher.publish(self.planner.read(entry))
             room -= 1
             text_bytes += entry.text_bytes
-            if room == 0 or text_bytes >= self.window.body_bytes // STEPS_PER_WINDOW:
+            if room == 0 or text_bytes >= enough:
                 return Step.PUBLISHED
         self._backlog = None
         return Step.PUBLISHED
@@ -112,11 +112,11 @@ class Feeder:
         if self._fresh is None:
             self._fresh = self.planner.fresh()
         segment: list[Batch] = []
-        text_bytes = 0
+        enough, text_bytes = self.window.body_bytes // STEPS_PER_WINDOW, 0
         for batch in self._fresh:
             segment.append(batch)
             text_bytes += sum(item_text_bytes(item) for item in batch.items)
-            if len(segment) >= min(room, MAX_SEGMENT_BATCHES) or text_bytes >= self.window.body_bytes // STEPS_PER_WINDOW:
+            if len(segment) >= min(room, MAX_SEGMENT_BATCHES) or text_bytes >= enough:
                 break
         else:
             # The corpus is at its end: record what is left, then close the plan.

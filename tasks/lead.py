@@ -142,8 +142,8 @@ class Leader:
             raise CancelledError("The run was cancelled; what is committed stays.", "`penstock resume DIR` goes on.")
         if state.state == "failed":
             raise RunError(state.message or "The run failed.")
-        refusals = self.ledger.refusals()
-        if refusals and all(worker.owner in refusals for worker in live_workers(self.client)):
+        refusals, workers = self.ledger.refusals(), live_workers(self.client)
+        if workers and all(worker.owner in refusals for worker in workers):
             message = next(iter(refusals.values()))
             self.ledger.set_state("failed", message)
             raise RunError(message)

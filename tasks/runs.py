@@ -18,7 +18,7 @@ import redis
 
 from pipelines.corpus import check_unchanged
 from pipelines.errors import ForeignFolderError, InputError, SurroundingsError
-from pipelines.parts.layout import DATA, LIVE, RUN, SUCCESS
+from pipelines.parts.layout import DATA, LIVE, RUN, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
 from pipelines.parts.run_document import RunDocument, load, put_if_absent
@@ -39,7 +39,8 @@ def open_run(
     if out.exists() and not out.is_dir():
         raise ForeignFolderError(f"{out} is a file, wanted a folder for the dataset.", "Choose another --out.")
     store = Store(out)
-    if not (out / RUN).exists() and out.is_dir() and any(out.iterdir()):
+    # A command that was killed (or is at it now) may have left its temporary files without _run.json.
+    if not (out / RUN).exists() and out.is_dir() and any(path.name != TEMPORARY for path in out.iterdir()):
         raise ForeignFolderError(
             f"{out} is not empty and holds no run of penstock.", "Choose an empty or a new folder as --out."
         )
@@ -108,7 +109,7 @@ def is_locked(store: Store) -> bool:
     """Whether a live command holds the folder now."""
     with open(store.root / RUN, "rb") as probe:
         try:
-            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
         except BlockingIOError:
             return True
         return False
@@ -173,7 +174,7 @@ def _check_same_files(there: CorpusSpec, asked: CorpusSpec) -> None:
 def _difference(there: RunSpec, asked: RunSpec) -> str:
     """The first thing in which two specs differ, for a person."""
     old, new = _flat(to_json(there)), _flat(to_json(asked))
-    for key in old.keys() | new.keys():
+    for key in dict.fromkeys([*old, *new]):
         if key.endswith((".uri", ".mtime_ns", ".size", ".path", ".source", ".revision")):
             continue
         if old.get(key) != new.get(key):
