@@ -34,6 +34,7 @@ from transformers import (
     XLMRobertaModel,
     XLMRobertaTokenizer,
 )
+from transformers.utils.logging import disable_progress_bar
 
 CLASSES = {
     "roberta": (RobertaConfig, RobertaModel, RobertaForSequenceClassification),
@@ -103,6 +104,7 @@ def make_model(
         encoder = AutoModel.from_pretrained(encoder_from)
         config = encoder.config
     model = encoder if labels is None else _classifier(encoder, config, labels, tokenizer, corpus, seed, head_scale)
+    disable_progress_bar()  # one file of a few megabytes
     model.save_pretrained(out)
     return out
 

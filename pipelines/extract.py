@@ -7,7 +7,7 @@ without it. A lost device raises ProcessError.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipelines.errors import PenstockError, ProcessError, SurroundingsError
 from pipelines.features.columns import feature_fields
 from pipelines.features.shared import SharedForward, load_features
 from pipelines.parts.schema import row_schema as _row_schema
-from pipelines.roberta.checkpoint import verify
+from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.failures import is_device_lost, is_out_of_memory
 from pipelines.roberta.tokenizer import Encoded, Tokenizer
@@ -73,7 +73,7 @@ class Extractor:
         self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise SurroundingsError("No CUDA device can be used.", "Choose --devices cpu, or check the driver.")
-        self.spec = spec
+        self.spec = spec = _with_models_here(spec)
         self.schema = row_schema(spec)
         self._budget = token_budget or TOKEN_BUDGETS.get(self._device.type, TOKEN_BUDGETS["cpu"])
         models = {model.tokenizer_digest + model.digest: model for model in _models(spec)}
@@ -254,6 +254,12 @@ def _kept_column(documents: Sequence[Document], number: int, kept: KeptColumn, w
                 detail = f"Column {kept.name}: a value is no {kept.type}, it became null."
                 warnings.append(reject_of(documents[index], Stage.WARNING, Reason.KEPT_VALUE, detail))
         return pa.array(values, dtype)
+
+
+def _with_models_here(spec: RunSpec) -> RunSpec:
+    """The spec with its models' paths on this machine, which may not be the one that opened the run."""
+    features = tuple(replace(feature, model=on_this_machine(feature.model)) for feature in spec.features)
+    return replace(spec, model=on_this_machine(spec.model), features=features)
 
 
 def _models(spec: RunSpec) -> list[ModelRef]:

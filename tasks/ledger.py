@@ -167,6 +167,11 @@ class Ledger:
         with redis_faults():
             self.client.hset(run_key(self.run, "state"), mapping={"state": state, "message": message})
 
+    def remark(self, message: str) -> None:
+        """Something that `status` should show, of a run that goes on."""
+        with redis_faults():
+            self.client.hset(run_key(self.run, "state"), "message", message)
+
     def refuse(self, owner: str, message: str) -> None:
         """A worker cannot do this run at all (folder or model not visible, dtype not to be had)."""
         with redis_faults():

@@ -29,6 +29,8 @@ from worker.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
+LEFT_ALONE_S = 60.0
+"""How long a run is left to others after this process could not lead it (its corpus is not visible here, say)."""
 
 
 def serve_workers(settings: Settings, slots: list[Slot]) -> None:
@@ -70,11 +72,12 @@ class _Stewardship:
         self.window = window
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._leaders: dict[str, Leader] = {}
+        self._left: dict[str, float] = {}
 
     def look(self) -> None:
         """Take the lead of known runs whose leader's lease has run out and whose folder is visible here."""
         for run, folder in known_runs(self.client).items():
-            if run in self._leaders:
+            if run in self._leaders or time.monotonic() - self._left.get(run, -LEFT_ALONE_S) < LEFT_ALONE_S:
                 continue
             try:
                 store, document = load_run(Path(folder))
@@ -99,6 +102,8 @@ class _Stewardship:
                 logger.info("Run %s is %s: %s", run, summary.state, leader.store.root)
             except RunError as error:
                 logger.warning("Run %s is left alone: %s", run, error)
+                leader.ledger.remark(f"{error} `penstock resume` where the corpus can be seen goes on.")
+                self._left[run] = time.monotonic()
             leader.resign()
             del self._leaders[run]
 

@@ -47,6 +47,18 @@ def find(source: str) -> ModelRef:
         raise InputError(f"{source} cannot be read: {error}.", "Check its permissions.") from error
 
 
+def on_this_machine(model: ModelRef) -> ModelRef:
+    """The same checkpoint where this machine has it: a hub's is fetched at its pinned commit where the folder is not.
+
+    Raises InputError where it cannot be had.
+    """
+    if not model.revision or Path(model.path).is_dir():
+        return model
+    name = model.source.partition("@")[0]
+    folder, _ = download(f"{name}@{model.revision}")
+    return dataclasses.replace(model, path=str(folder))
+
+
 def verify(model: ModelRef) -> None:
     """Check that the folder still holds what was pinned. Raises RunError where it does not, InputError as find does."""
     found = find(model.path)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,21 @@ def test_the_hub_cache_is_enough(folder: Path, tmp_path: Path) -> None:
     environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [commit, find(str(folder)).digest]
+
+
+def test_a_pinned_hub_model_is_found_on_another_machine(folder: Path, tmp_path: Path) -> None:
+    """The machine that opened the run has it elsewhere; this one has the same commit in its own cache."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "hub" / "models--org--tiny" / "snapshots" / commit
+    shutil.copytree(folder, snapshot)
+    pinned = replace(find(str(folder)), source="org/tiny@main", path="/another/machine/snapshot", revision=commit)
+    script = (
+        "import sys; from pipelines.roberta.checkpoint import on_this_machine, verify; from pipelines.spec import ModelRef;"
+        f"model = on_this_machine({pinned!r}); verify(model); print(model.path)"
+    )
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == snapshot
 
 
 def test_finding_a_model_needs_no_torch(folder: Path) -> None:

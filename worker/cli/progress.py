@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tasks.ledger import Counts
 
 logger = logging.getLogger(__name__)
-LOG_INTERVAL_S = 15.0
+LOG_INTERVALS_S = (2.0, 5.0, 15.0)
+"""Between lines of a log: soon at first, so that one sees that it moves, then seldom."""
 RATE_WINDOW_S = 30.0
 
 
@@ -36,6 +37,7 @@ class ProgressBar:
         self._task = self._bar.add_task("starting", total=None, text="") if self._bar else None
         self._quiet = quiet
         self._logged = time.monotonic()
+        self._lines = 0
         self._inline_documents = self._inline_tokens = 0
         self._samples: deque[tuple[float, int, int]] = deque()
 
@@ -77,8 +79,9 @@ class ProgressBar:
             text += f", {rate:,.0f} documents/s, {token_rate:,.0f} tokens/s{left}"
         if self._bar and self._task is not None:
             self._bar.update(self._task, description="running", total=total, completed=done, text=text)
-        elif now - self._logged >= LOG_INTERVAL_S:
+        elif now - self._logged >= LOG_INTERVALS_S[min(self._lines, len(LOG_INTERVALS_S) - 1)]:
             self._logged = now
+            self._lines += 1
             logger.info("%s", text)
 
 
