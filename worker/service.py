@@ -12,17 +12,17 @@ from pathlib import Path
 import redis
 from celery import Celery
 
-from pipelines.errors import CancelledError, InfrastructureError, RunError
+from pipelines.errors import InfrastructureError, InputError, RunError
 from pipelines.parts.limit import Limit
 from tasks.client import connect as connect_client
 from tasks.feed import Window
 from tasks.lead import Lead, Leader
-from tasks.ledger import known_runs
+from tasks.ledger import Ledger, known_runs
 from tasks.runs import load_run
 from worker import address
 from worker.app import connect
 from worker.gpu import Slot
-from worker.session import signals_raise, window_of
+from worker.session import InterruptionError, signals_raise, window_of
 from worker.settings import Settings
 from worker.supervisor import Supervisor
 
@@ -39,7 +39,7 @@ def serve_workers(settings: Settings, slots: list[Slot]) -> None:
     Returns when told to end. Raises SurroundingsError where Redis is away at the start or a process will not start.
     """
     assert settings.broker_url is not None
-    with contextlib.suppress(CancelledError), contextlib.ExitStack() as stack:
+    with contextlib.suppress(InterruptionError), contextlib.ExitStack() as stack:
         stack.enter_context(signals_raise())
         address.check(settings.broker_url)
         client = connect_client(address.client_url(settings.broker_url))
@@ -81,10 +81,12 @@ class _Stewardship:
                 continue
             try:
                 store, document = load_run(Path(folder))
+            except InterruptionError:
+                raise
             except RunError:
                 continue  # another machine may see it
-            if document.run != run:
-                continue
+            if document.run != run or Ledger(self.client, run).state().state not in ("running", "unknown"):
+                continue  # what was cancelled, failed or is incomplete waits for `resume`
             leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
             if leader.take(by_force=False):
                 logger.info("Nobody leads run %s in %s: this supervisor does.", run, folder)
@@ -100,9 +102,13 @@ class _Stewardship:
                 if summary is None:
                     continue
                 logger.info("Run %s is %s: %s", run, summary.state, leader.store.root)
-            except RunError as error:
+            except InterruptionError:
+                raise
+            except RunError as error:  # cancelled or failed, or others must act
                 logger.warning("Run %s is left alone: %s", run, error)
-                leader.ledger.remark(f"{error} `penstock resume` where the corpus can be seen goes on.")
+                if leader.ledger.state().state == "running":
+                    hint = "`penstock resume` where the corpus can be seen goes on."
+                    leader.ledger.remark(f"{error.message} {hint}" if isinstance(error, InputError) else str(error))
                 self._left[run] = time.monotonic()
             leader.resign()
             del self._leaders[run]

@@ -37,6 +37,10 @@ GIVE_UP_AFTER_S = 300.0
 """How long Redis or the storage may be away before the command ends; the run can be resumed."""
 
 
+class InterruptionError(CancelledError):
+    """A signal told the command to end; where others only lose a run, this ends the process."""
+
+
 class Observer(Protocol):
     """Sees how a run gets on; the progress bar is one."""
 
@@ -64,7 +68,7 @@ def lead_run(
     interrupted or cancelled, and what ends the run otherwise.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(signals_raise())
+        stack.enter_context(signals_raise(f"`penstock resume {store.root}` goes on."))
         embedded: broker.EmbeddedRedis | None = None
         if settings.broker_url is None:
             embedded = stack.enter_context(broker.EmbeddedRedis(settings.embedded_redis_bytes))
@@ -92,6 +96,7 @@ def lead_run(
         try:
             return _drive(leader, supervisor, embedded, limit, observer, until_sealed=until_sealed)
         except CancelledError:
+            logger.warning("Ending: the batches at hand may be finished first; a second Ctrl-C ends all at once.")
             with contextlib.suppress(InfrastructureError):
                 leader.ledger.set_state("cancelled")
             raise
@@ -149,8 +154,11 @@ def window_of(settings: Settings, slots: int) -> Window:
 
 
 @contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """SIGINT and SIGTERM end the command in order; a second one at once (the children die with it)."""
+def signals_raise(advice: str = "") -> Iterator[None]:
+    """SIGINT and SIGTERM end the command in order; a second one at once (the children die with it).
+
+    Raises InterruptionError with the advice, wherever the main thread is.
+    """
     seen = 0
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -158,9 +166,7 @@ def signals_raise() -> Iterator[None]:
         seen += 1
         if seen > 1:
             os._exit(128 + signal.SIGINT)
-        raise CancelledError(
-            f"Interrupted by {signal.Signals(number).name}; what is committed stays.", "`penstock resume DIR` goes on."
-        )
+        raise InterruptionError(f"Interrupted by {signal.Signals(number).name}; what is committed stays.", advice)
 
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

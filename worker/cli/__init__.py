@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -9,7 +10,7 @@ from typing import NoReturn
 import click
 
 from pipelines import __version__
-from pipelines.errors import PenstockError, UsageError
+from pipelines.errors import CancelledError, PenstockError, UsageError
 from worker.cli import config, doctor, quarantine, resume, run, status, submit, verify, worker
 from worker.cli.output import emit_error
 
@@ -39,16 +40,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code (contract: *Commands*)."""
     given = sys.argv[1:] if arguments is None else arguments
     as_json, debug = "--json" in given, "--debug" in given
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, where nothing has to be ended in order
     try:
         code = cli.main(args=given, prog_name="penstock", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        if as_json:
+            emit_error(UsageError("No command is given.", f"`{_help(error)}` lists what there is."), as_json=True)
+        else:
+            click.echo(error.format_message(), err=True)
+        code = UsageError.exit_code
     except click.ClickException as error:
-        hint = (
-            f"`penstock {' '.join(_path(error))}--help` lists what there is."
-            if isinstance(error, click.UsageError)
-            else ""
-        )
+        hint = f"`{_help(error)}` lists what there is." if isinstance(error, click.UsageError) else ""
         emit_error(UsageError(_sentence(error.format_message()), hint), as_json=as_json)
         code = UsageError.exit_code
     except PenstockError as error:
@@ -57,7 +61,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         emit_error(error, as_json=as_json)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = 130
+        emit_error(CancelledError("Interrupted."), as_json=as_json)
+        code = CancelledError.exit_code
     except BrokenPipeError:
         code = 0  # the reader of our output has seen enough
     except Exception as error:  # the last line of defence: a bug, said in one line
@@ -72,12 +77,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _path(error: click.UsageError) -> list[str]:
-    """The words of the command that an error is about, each with a blank behind it."""
-    if error.ctx is None:
-        return []
-    words = error.ctx.command_path.split()[1:]
-    return [f"{' '.join(words)} "] if words else []
+def _help(error: click.UsageError) -> str:
+    """How to ask for the help of the command that an error is about."""
+    return f"{error.ctx.command_path if error.ctx is not None else 'penstock'} --help"
 
 
 def _sentence(message: str) -> str:
