@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from pipelines.parts.sink import is_committed
@@ -76,14 +77,14 @@ class Reconciler:
         with redis_faults():
             waiting = cast(list[bytes], client.lrange(QUEUE_LIST, 0, -1))
             unacked = cast(list[bytes], client.hvals(UNACKED_HASH))
-        queued = {self._batch_of(json.loads(message)) for message in waiting}
-        hidden = {self._batch_of(json.loads(entry)[0]) for entry in unacked}
+        queued = {self._batch_of(entry, lambda message: message) for entry in waiting}
+        hidden = {self._batch_of(entry, lambda unacked: unacked[0]) for entry in unacked}
         return queued - {-1}, hidden - {-1}  # -1 stands for other runs' messages
 
-    def _batch_of(self, message: Any) -> int:
+    def _batch_of(self, entry: bytes, message_of: Callable[[Any], Any]) -> int:
         """The batch number of a message of this run, from its task id ``RUN:BATCH``; -1 for any other message."""
         try:
-            run, _, batch = str(message["headers"]["id"]).rpartition(":")
+            run, _, batch = str(message_of(json.loads(entry))["headers"]["id"]).rpartition(":")
             return int(batch) if run == self.ledger.run else -1
-        except (KeyError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             return -1

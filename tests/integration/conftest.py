@@ -1,0 +1,101 @@
+"""An emptied Redis with a Celery app on it, and a small run in a folder: what everything that crosses Redis needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+from integration.open_runs import MakeSpec, Run
+
+from pipelines.corpus import CorpusOptions, parse_keep
+from pipelines.documents import items_digest
+from pipelines.extract import Extractor
+from pipelines.opening import Request, make_spec
+from pipelines.parts import sink
+from pipelines.parts.sink import PartMeta
+from pipelines.spec import Dtype, RunSpec
+from tasks.app import make_app
+from tasks.client import connect
+from tasks.runs import open_run
+from worker.broker import EmbeddedRedis
+
+
+@pytest.fixture
+def client(redis_server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    """A client of the session's Redis, emptied."""
+    with connect(redis_server.client_url) as connection:
+        connection.flushall()
+        yield connection
+
+
+@pytest.fixture
+def app(redis_server: EmbeddedRedis, client: redis.Redis) -> Iterator[Celery]:
+    """The Celery app on the same Redis."""
+    with make_app(redis_server.url) as celery:
+        yield celery
+
+
+@pytest.fixture
+def spec_of(tiny_model: Path) -> MakeSpec:
+    """``spec_of(corpus, batch_documents=…, keep=…)``: a spec on the small model."""
+
+    def make(*corpus: Path, batch_documents: int = 30, keep: tuple[str, ...] = (), max_tokens: int = 16) -> RunSpec:
+        return make_spec(
+            Request(
+                arguments=tuple(str(path) for path in corpus),
+                corpus=CorpusOptions(keep=tuple(parse_keep(text) for text in keep)),
+                model=str(tiny_model),
+                dtype=Dtype.FLOAT32,
+                batch_documents=batch_documents,
+                max_tokens=max_tokens,
+            )
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def extractors() -> dict[str, Extractor]:
+    """The loaded models of the session, by fingerprint of their spec."""
+    return {}
+
+
+@pytest.fixture
+def commit(extractors: dict[str, Extractor]) -> Callable[..., None]:
+    """``commit(run, 3, 4)``: make the parts of planned batches, past Redis."""
+
+    def make(run: Run, *batches: int) -> None:
+        spec = run.document.spec
+        extractor = extractors.setdefault(spec.fingerprint(), Extractor(spec))
+        planner = run.planner()
+        for number in batches:
+            batch = planner.read(planner.plan.entry(number))
+            extracted = extractor.extract(batch)
+            meta = PartMeta(
+                run=run.document.run,
+                spec=spec,
+                code_version="1",
+                batch=number,
+                first=batch.first,
+                count=len(batch.items),
+                input_digest=items_digest(batch.items),
+                tokens_used=extracted.tokens_used,
+            )
+            assert sink.commit(run.store, meta, extracted.table, extracted.rejects).won
+        planner.close()
+
+    return make
+
+
+@pytest.fixture
+def run(app: Celery, client: redis.Redis, spec_of: MakeSpec, small_corpus: Path, tmp_path: Path) -> Run:
+    """The small corpus, 300 documents, as a run that Redis knows."""
+    store, document = open_run(
+        tmp_path / "out", spec_of(small_corpus), arguments=["corpus.jsonl"], max_quarantined="1%", code_version="1"
+    )
+    made = Run(app, client, store, document)
+    made.ledger.open(str(store.root))
+    return made
