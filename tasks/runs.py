@@ -18,14 +18,17 @@ import redis
 
 from pipelines.corpus import check_unchanged
 from pipelines.errors import ForeignFolderError, InputError, SurroundingsError
-from pipelines.parts.layout import DATA, LIVE, RUN, SUCCESS, TEMPORARY
+from pipelines.parts.layout import DATA, LIVE, RUN, SPOOLED, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
 from pipelines.parts.run_document import RunDocument, load, put_if_absent
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
-from pipelines.spec import CorpusSpec, RunSpec, to_json
+from pipelines.spec import CorpusSpec, FeatureSpec, RunSpec, to_json
 from tasks.ledger import Counts, Ledger
+
+_BEFORE_RUN = (TEMPORARY, SPOOLED)
+"""What a command writes before ``_run.json``."""
 
 
 def open_run(
@@ -36,14 +39,8 @@ def open_run(
     Raises ForeignFolderError where the folder is somebody else's, CorpusChangedError where the same run's corpus is
     not the one that was listed.
     """
-    if out.exists() and not out.is_dir():
-        raise ForeignFolderError(f"{out} is a file, wanted a folder for the dataset.", "Choose another --out.")
+    refuse_foreign(out)
     store = Store(out)
-    # A command that was killed (or is at it now) may have left its temporary files without _run.json.
-    if not (out / RUN).exists() and out.is_dir() and any(path.name != TEMPORARY for path in out.iterdir()):
-        raise ForeignFolderError(
-            f"{out} is not empty and holds no run of penstock.", "Choose an empty or a new folder as --out."
-        )
     document = RunDocument(
         run=uuid.uuid4().hex[:16],
         fingerprint=spec.fingerprint(),
@@ -55,13 +52,34 @@ def open_run(
     )
     put_if_absent(store, document)
     there = load_run(out)[1]
-    if there.fingerprint != document.fingerprint:
-        raise ForeignFolderError(
-            f"{out} belongs to another run: {_difference(there.spec, spec)}.",
-            "Choose another --out, or repeat the command that made it.",
-        )
+    refuse_other_spec(out, there.spec, spec)
     _check_same_files(there.spec.corpus, spec.corpus)
     return store, there
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raises ForeignFolderError for what cannot become a run's folder, and InputError for what cannot be a folder."""
+    if out.exists() and not out.is_dir():
+        raise ForeignFolderError(f"{out} is a file, wanted a folder for the dataset.", "Choose another --out.")
+    above = next(parent for parent in (out, *out.parents) if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{out} cannot be made: {above} is a file.", "Choose another --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be written: {above} does not allow it.", "Choose another --out.")
+    # A command that was killed (or is at it now) may have left its temporary files without _run.json.
+    if out.is_dir() and not (out / RUN).exists() and any(path.name not in _BEFORE_RUN for path in out.iterdir()):
+        raise ForeignFolderError(
+            f"{out} is not empty and holds no run of penstock.", "Choose an empty or a new folder as --out."
+        )
+
+
+def refuse_other_spec(out: Path, there: RunSpec, asked: RunSpec) -> None:
+    """Raises ForeignFolderError where a folder's spec is not the one that is asked for."""
+    if there.fingerprint() != asked.fingerprint():
+        raise ForeignFolderError(
+            f"{out} belongs to another run: {_difference(there, asked)}.",
+            "Choose another --out, or repeat the command that made it.",
+        )
 
 
 def load_run(out: Path) -> tuple[Store, RunDocument]:
@@ -173,13 +191,35 @@ def _check_same_files(there: CorpusSpec, asked: CorpusSpec) -> None:
 
 def _difference(there: RunSpec, asked: RunSpec) -> str:
     """The first thing in which two specs differ, for a person."""
+    files, wanted = ([shard.name for shard in spec.corpus.shards] for spec in (there, asked))
+    if files != wanted:
+        return f"it reads {_listed(files)}, asked for was {_listed(wanted)}"
+    if there.model.digest != asked.model.digest:
+        changed = " with other content" if there.model.source == asked.model.source else ""
+        return f"its model is {there.model.source}, asked for was {asked.model.source}{changed}"
+    features, others = ([_described(feature) for feature in spec.features] for spec in (there, asked))
+    if features != others:
+        return f"it computes {_listed(features)}, asked for was {_listed(others)}"
     old, new = _flat(to_json(there)), _flat(to_json(asked))
     for key in dict.fromkeys([*old, *new]):
         if key.endswith((".uri", ".mtime_ns", ".size", ".path", ".source", ".revision")):
             continue
         if old.get(key) != new.get(key):
-            return f"its {key} is {old.get(key)!r}, asked for was {new.get(key)!r}"
+            return f"its {key} is {_shown(old.get(key))}, asked for was {_shown(new.get(key))}"
     return "its spec differs"
+
+
+def _described(feature: FeatureSpec) -> str:
+    return f"{feature.pooling} embedding" if feature.pooling else f"{feature.columns[0]} by {feature.model.source}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5:,} more" if len(names) > 6 else ""
+    return ", ".join(names[:5] if more else names) + more
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else repr(str(value)) if isinstance(value, str) else str(value)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

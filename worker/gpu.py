@@ -141,7 +141,9 @@ def probe_dtype(chosen: Sequence[Slot], settings: Settings) -> Dtype:
     try:
         answer = subprocess.run(  # noqa: S603
             [sys.executable, "-c", _PROBE],
-            env=environment_for_child(settings, pin),
+            env=environment_for_child(
+                settings, {**pin, "PYTHONSAFEPATH": "1"}
+            ),  # the folder's own files are none of ours
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,

@@ -11,10 +11,10 @@ from worker.settings import Sourced, load, sources
 
 @click.group()
 def config() -> None:
-    """Settings: what is in force."""
+    """The settings in force."""
 
 
-@config.command()
+@config.command(short_help="Print every setting and where it comes from.")
 @broker_option
 @devices_option
 @result_options

@@ -51,7 +51,7 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-@click.command()
+@click.command(short_help="Say what this machine lacks for a run.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="The folder a run would write to.")
 @click.option("--model", default=None, help="The checkpoint a run would use.")
 @broker_option

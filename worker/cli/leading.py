@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +13,16 @@ from typing import Any, NamedTuple
 from pipelines import __version__
 from pipelines.errors import IncompleteError
 from pipelines.opening import make_spec
-from pipelines.parts.layout import DATA, MANIFEST, SUCCESS
-from pipelines.parts.limit import Limit
+from pipelines.parts.layout import DATA, MANIFEST, SPOOLED, SUCCESS
+from pipelines.parts.limit import DEFAULT_LIMIT, Limit
 from pipelines.parts.listing import read_head
 from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.store import Store
+from pipelines.parts.summary import Summary
 from pipelines.spec import Dtype, RunSpec
-from tasks.runs import open_run
+from tasks.runs import open_run, refuse_foreign, refuse_other_spec
 from worker.cli.options import make_request
-from worker.cli.output import emit
+from worker.cli.output import emit, fault
 from worker.cli.progress import ProgressBar
 from worker.cli.summary import dry_run_json, dry_run_text, fed_json, fed_text, summary_json, summary_text
 from worker.gpu import Slot
@@ -43,27 +46,38 @@ def opened_run(flags: dict[str, Any], *, dtype: Callable[[], Dtype], batch_docum
 
     What was not asked for is taken from the run that is there, so that it is resumed on whatever machine.
     """
-    Limit.parse(flags["max_quarantined"])
+    if flags["max_quarantined"]:
+        Limit.parse(flags["max_quarantined"])
     out: Path = flags["out"].absolute()
+    refuse_foreign(out)
     there = _spec_there(out)
     asked = Dtype(flags["dtype"])
     if asked is Dtype.AUTO:
         asked = there.dtype if there else dtype()
     documents = flags["batch_docs"] or (there.batch_documents if there else batch_documents)
-    request = make_request(flags, dtype=asked, batch_documents=documents)
-    spec = make_spec(request)
     if flags["dry_run"]:
-        emit(dry_run_json(spec, out), dry_run_text(spec, out), as_json=flags["as_json"])
+        with _spooling_nowhere() as folder:
+            spec = make_spec(make_request(flags, dtype=asked, batch_documents=documents, spool_to=folder))
+            if there is not None:
+                refuse_other_spec(out, there, spec)
+            emit(dry_run_json(spec, out), dry_run_text(spec, out), as_json=flags["as_json"])
         return None
+    request = make_request(flags, dtype=asked, batch_documents=documents, spool_to=out / SPOOLED)
+    spec = make_spec(request)
     store, document = open_run(
         out,
         spec,
         arguments=request.arguments,
-        max_quarantined=flags["max_quarantined"],
+        max_quarantined=flags["max_quarantined"] or DEFAULT_LIMIT.text,
         code_version=__version__,
     )
     remember(document.run, store.root)
     return Opened(store, document)
+
+
+def limit_of(document: RunDocument, flags: dict[str, Any]) -> Limit:
+    """How much may be in quarantine: what the command says now, else what the run was opened with."""
+    return Limit.parse(flags["max_quarantined"] or document.max_quarantined)
 
 
 def lead_opened(
@@ -82,7 +96,7 @@ def lead_opened(
     """
     store, document = opened
     if store.exists(SUCCESS):
-        return finish(store, flags, seconds_total=0.0)
+        return finish(store, flags)
     started = time.monotonic()
     quiet = flags["as_json"] and not flags["debug"]
     with ProgressBar(quiet=quiet, already=documents_there(store, document)) as bar:
@@ -103,7 +117,7 @@ def lead_opened(
     return finish(store, flags, seconds_total=seconds_total)
 
 
-def finish(store: Store, flags: dict[str, Any], *, seconds_total: float) -> int:
+def finish(store: Store, flags: dict[str, Any], *, seconds_total: float = 0.0) -> int:
     """Print what the manifest says. Raises IncompleteError where the run could not be sealed."""
     head = read_head(store)
     assert head is not None, "a finished run has a manifest; this is a bug"
@@ -111,22 +125,30 @@ def finish(store: Store, flags: dict[str, Any], *, seconds_total: float) -> int:
     value = summary_json(
         summary, seconds_total=seconds_total, redis_peak_bytes=head.statistics.get("redis_peak_bytes", 0)
     )
-    if summary.state == "sealed" or flags["as_json"]:
-        emit(value, summary_text(value), as_json=flags["as_json"])
     if summary.state == "sealed":
+        emit(value, summary_text(value), as_json=flags["as_json"])
         return 0
-    why = (
-        f"{summary.dead_letter_documents:,} documents are in dead letters"
-        if summary.dead_letter_documents
-        else f"{summary.quarantined:,} of {summary.documents:,} documents are in quarantine, above the limit"
+    error = _not_sealed(summary, head.max_quarantined)
+    if not flags["as_json"]:
+        raise error
+    emit({**value, "error": fault(error)}, "", as_json=True)
+    return error.exit_code
+
+
+def _not_sealed(summary: Summary, limit: str) -> IncompleteError:
+    """Why a finished run has no ``_SUCCESS``, and what to do about it."""
+    if summary.dead_letter_documents:
+        return IncompleteError(
+            f"The run is finished but not sealed: {summary.dead_letter_documents:,} of {summary.documents:,} documents "
+            f"are in batches that failed again and again ({summary.out}/{MANIFEST} lists them).",
+            f"The workers' messages say why; `penstock resume {summary.out}` tries them again.",
+        )
+    return IncompleteError(
+        f"The run is finished but not sealed: {summary.quarantined:,} of {summary.documents:,} documents are in "
+        f"quarantine, --max-quarantined is {limit}.",
+        f"`penstock quarantine list {summary.out}` says why; "
+        f"`penstock resume {summary.out} --max-quarantined {summary.quarantined}` seals it all the same.",
     )
-    error = IncompleteError(
-        f"The run is finished but not sealed: {why} ({summary.out}/{MANIFEST} has the rest).",
-        "`penstock quarantine list DIR` says why; `penstock resume DIR --max-quarantined …` seals it all the same.",
-    )
-    if flags["as_json"]:
-        return error.exit_code  # the object on stdout says it all
-    raise error
 
 
 def documents_there(store: Store, document: RunDocument) -> int:
@@ -139,6 +161,13 @@ def _quieter(settings: Settings) -> Settings:
     if settings.log_level is LogLevel.INFO:
         return settings.model_copy(update={"log_level": LogLevel.WARNING})
     return settings
+
+
+@contextlib.contextmanager
+def _spooling_nowhere() -> Iterator[Path]:
+    """A folder for standard input that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        yield Path(folder)
 
 
 def _spec_there(out: Path) -> RunSpec | None:

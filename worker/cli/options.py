@@ -15,8 +15,6 @@ from pipelines.opening import Request
 from pipelines.spec import Dtype, Format, Pooling
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SPOOL_FOLDER = "_corpus"
-"""Where standard input is kept in the dataset's folder, so that the run can be resumed."""
 
 
 def _stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -96,10 +94,8 @@ def spec_options(command: Command) -> Command:
         ),
         click.option(
             "--max-quarantined",
-            default="1%",
-            show_default=True,
             metavar="N|P%",
-            help="Documents in quarantine up to which a run is sealed.",
+            help="Documents in quarantine up to which a run is sealed. Default: 1%.",
         ),
         click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing."),
     )(command)
@@ -143,15 +139,15 @@ def corpus_options(flags: dict[str, Any]) -> CorpusOptions:
     )
 
 
-def make_request(flags: dict[str, Any], *, dtype: Dtype, batch_documents: int) -> Request:
-    """The request of the flags of :func:`spec_options`; standard input is spooled into the dataset's folder first."""
+def make_request(flags: dict[str, Any], *, dtype: Dtype, batch_documents: int, spool_to: Path) -> Request:
+    """The request of the flags of :func:`spec_options`; standard input is spooled into a folder first."""
     arguments = tuple(flags["corpus"])
     if "-" in arguments:
         if flags["format_"] == "auto":
             raise UsageError("The corpus - is standard input, whose format cannot be seen.", "Add --format.")
         if arguments.count("-") > 1:
             raise UsageError("Standard input can be read once only.", "Give - once.")
-        spooled = spool(sys.stdin.buffer, flags["out"] / SPOOL_FOLDER)
+        spooled = spool(sys.stdin.buffer, spool_to)
         arguments = tuple(str(spooled) if argument == "-" else argument for argument in arguments)
     return Request(
         arguments=arguments,

@@ -25,11 +25,15 @@ def emit(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 def emit_error(error: PenstockError, *, as_json: bool) -> None:
     """One line on stderr, or with --json an object on stdout."""
     if as_json:
-        fault = {"code": error.code, "message": error.message, "hint": error.hint}
-        sys.stdout.write(orjson.dumps({"error": fault}, option=orjson.OPT_APPEND_NEWLINE).decode())
+        sys.stdout.write(orjson.dumps({"error": fault(error)}, option=orjson.OPT_APPEND_NEWLINE).decode())
         sys.stdout.flush()
     else:
         click.echo(f"penstock: {error}", err=True)
+
+
+def fault(error: PenstockError) -> dict[str, str]:
+    """An error as the value of the key ``error``."""
+    return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 def thousands(number: float) -> str:

@@ -26,7 +26,7 @@ def _arguments(command: Command) -> Command:
 
 @click.group()
 def quarantine() -> None:
-    """The documents that could not be processed, each with its address and reason."""
+    """What was rejected, and why."""
 
 
 @quarantine.command("list")

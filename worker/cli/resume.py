@@ -9,16 +9,15 @@ import click
 
 from pipelines.corpus import check_unchanged
 from pipelines.parts.layout import SUCCESS
-from pipelines.parts.limit import Limit
 from tasks.runs import load_run
 from worker import gpu, logs
-from worker.cli.leading import Opened, finish, lead_opened
+from worker.cli.leading import Opened, finish, lead_opened, limit_of
 from worker.cli.options import broker_option, devices_option, result_options
 from worker.cli.run import run_inline_opened
 from worker.settings import load
 
 
-@click.command()
+@click.command(short_help="Go on with a run.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @devices_option
 @broker_option
@@ -29,13 +28,11 @@ def resume(**flags: Any) -> int:
     """Go on with the run in DIR; a sealed one is only printed."""
     settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
     logs.configure(settings)
-    limit = Limit.parse(flags["max_quarantined"]) if flags["max_quarantined"] else None
     store, document = load_run(flags["folder"].absolute())
-    opened = Opened(store, document)
+    opened, limit = Opened(store, document), limit_of(document, flags)
     if store.exists(SUCCESS):
-        return finish(store, flags, seconds_total=0.0)
+        return finish(store, flags)
     check_unchanged(document.spec.corpus)
-    limit = limit or Limit.parse(document.max_quarantined)
     slots = gpu.slots(settings.devices)
     if flags["inline"]:
         return run_inline_opened(opened, slots[0], settings, flags=flags, limit=limit)

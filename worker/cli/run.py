@@ -10,7 +10,7 @@ import click
 
 from pipelines.parts.limit import Limit
 from tasks.runs import locked
-from worker import gpu, logs
+from worker import address, gpu, logs
 from worker.cli.leading import (
     BATCH_DOCUMENTS_CPU,
     BATCH_DOCUMENTS_GPU,
@@ -18,6 +18,7 @@ from worker.cli.leading import (
     documents_there,
     finish,
     lead_opened,
+    limit_of,
     opened_run,
 )
 from worker.cli.options import broker_option, devices_option, result_options, spec_options
@@ -26,7 +27,7 @@ from worker.session import signals_raise
 from worker.settings import Settings, load
 
 
-@click.command()
+@click.command(short_help="Turn a corpus into a sealed dataset: all in one command.")
 @spec_options
 @devices_option
 @broker_option
@@ -40,6 +41,8 @@ def run(**flags: Any) -> int:
     settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
     logs.configure(settings)
     slots = gpu.slots(settings.devices)
+    if settings.broker_url is not None and not flags["inline"]:
+        address.check(settings.broker_url)  # before the folder is taken
     opened = opened_run(
         flags,
         dtype=lambda: gpu.probe_dtype(slots, settings),
@@ -47,7 +50,7 @@ def run(**flags: Any) -> int:
     )
     if opened is None:
         return 0
-    limit = Limit.parse(opened.document.max_quarantined)
+    limit = limit_of(opened.document, flags)
     if flags["inline"]:
         return run_inline_opened(opened, slots[0], settings, flags=flags, limit=limit)
     return lead_opened(settings, opened, command="run", slots=slots, flags=flags, until_sealed=True, limit=limit)

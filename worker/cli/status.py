@@ -28,10 +28,12 @@ WATCH_INTERVAL_S = 2.0
 CANCEL_TIMEOUT_S = 60.0
 
 
-@click.command()
+@click.command(short_help="How runs stand.")
 @click.argument("which", metavar="[DIR|RUN]", required=False)
 @broker_option
-@click.option("--watch", is_flag=True, help="Again every two seconds, until the run is over.")
+@click.option(
+    "--watch", is_flag=True, help="Again every two seconds, until the run is over; with --json once, when it is."
+)
 @result_options
 def status(**flags: Any) -> int:
     """How the run in DIR (or by its id) stands; without an argument, all runs known here."""
@@ -39,18 +41,21 @@ def status(**flags: Any) -> int:
     while True:
         folders = _folders(flags["which"], settings)
         found = [_status(folder, settings) for folder in folders]
-        if flags["which"]:
+        last = not flags["watch"] or all(one.state != "running" for one in found)
+        if flags["as_json"] and not last:
+            pass  # one object on stdout: the one that stays true
+        elif flags["which"]:
             emit(_as_json(found[0]), _text(found[0]), as_json=flags["as_json"])
         else:
             values = [_as_json(one) for one in found]
             lines = [f"{one.state:<11}  {one.run}  {one.committed:>7,} parts  {one.out}" for one in found]
             emit({"runs": values}, "\n".join(lines) or "No runs are known here.", as_json=flags["as_json"])
-        if not flags["watch"] or all(one.state != "running" for one in found):
+        if last:
             return 0
         time.sleep(WATCH_INTERVAL_S)
 
 
-@click.command()
+@click.command(short_help="End a run; what is committed stays.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @broker_option
 @result_options
@@ -124,15 +129,28 @@ def _as_json(one: Status) -> dict[str, Any]:
     value = asdict(one)
     summary = value.pop("summary") or {}
     ledger = value.pop("ledger") or {}
-    return {**summary, **value, "ledger": ledger}
+    return {**summary, **value, "ledger": ledger, "advice": _advice(one)}
+
+
+def _advice(one: Status) -> str:
+    """What to do about a run that does not go on by itself."""
+    if one.state in ("interrupted", "cancelled", "failed"):
+        return f"`penstock resume {one.out}` goes on."
+    if one.state == "running" and not one.live and one.documents_planned is None:
+        return f"Nobody reads its corpus any more: `penstock resume {one.out}` goes on, where the corpus can be seen."
+    if one.state == "incomplete" and one.summary is not None and one.summary.dead_letter_documents:
+        return f"Batches failed again and again: `penstock resume {one.out}` tries them again."
+    if one.state == "incomplete":
+        return f"`penstock quarantine list {one.out}` says why; `penstock resume --max-quarantined` can seal it."
+    return ""
 
 
 def _text(one: Status) -> str:
     lines = [f"Run {one.run} in {one.out}: {one.state}"]
-    total = f"{one.documents_planned:,} documents" if one.documents_planned is not None else "the corpus is still read"
-    lines.append(
-        f"  {one.committed:,} of {one.planned:,}{'' if one.documents_planned is not None else '+'} parts; {total}"
-    )
+    if one.documents_planned is not None:
+        lines.append(f"  {one.committed:,} of {one.planned:,} parts; {one.documents_planned:,} documents")
+    else:
+        lines.append(f"  {one.committed:,} parts; the corpus is read as far as {one.planned:,} parts")
     if one.ledger is not None and one.state == "running":
         counts = one.ledger
         lines.append(f"  since the last start: {counts.documents:,} documents, {counts.tokens:,} tokens")
@@ -140,6 +158,6 @@ def _text(one: Status) -> str:
         lines.append(f"  {one.ledger.message}")
     if one.summary is not None:
         lines.append(f"  {one.summary.rows:,} rows, {one.summary.quarantined:,} in quarantine")
-    if one.state in ("interrupted", "cancelled", "failed"):
-        lines.append(f"  `penstock resume {one.out}` goes on")
+    if advice := _advice(one):
+        lines.append(f"  {advice}")
     return "\n".join(lines)

@@ -7,17 +7,16 @@ from typing import Any
 import click
 
 from pipelines.errors import UsageError
-from pipelines.parts.limit import Limit
 from pipelines.spec import Dtype
 from tasks.client import connect
 from tasks.ledger import live_workers
 from worker import address, logs
-from worker.cli.leading import BATCH_DOCUMENTS_CPU, BATCH_DOCUMENTS_GPU, lead_opened, opened_run
+from worker.cli.leading import BATCH_DOCUMENTS_CPU, BATCH_DOCUMENTS_GPU, lead_opened, limit_of, opened_run
 from worker.cli.options import broker_option, result_options, spec_options
 from worker.settings import load
 
 
-@click.command()
+@click.command(short_help="Feed a run to the workers of an existing Redis.")
 @spec_options
 @broker_option
 @click.option("--wait", is_flag=True, help="Stay until the dataset is sealed.")
@@ -49,5 +48,5 @@ def submit(**flags: Any) -> int:
         slots=[],
         flags=flags,
         until_sealed=flags["wait"],
-        limit=Limit.parse(opened.document.max_quarantined),
+        limit=limit_of(opened.document, flags),
     )

@@ -11,12 +11,12 @@ from pipelines.errors import VerificationError
 from pipelines.parts.verify import verify as differences_of
 from tasks.runs import load_run
 from worker.cli.options import result_options
-from worker.cli.output import emit
+from worker.cli.output import emit, fault
 
 SHOWN = 10
 
 
-@click.command()
+@click.command(short_help="Recompute everything that the manifest says.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @result_options
 def verify(**flags: Any) -> int:
@@ -24,8 +24,15 @@ def verify(**flags: Any) -> int:
     store, _ = load_run(flags["folder"].absolute())
     differences = differences_of(store)
     value = {"out": str(store.root), "verified": not differences, "differences": differences}
-    if differences and not flags["as_json"]:
-        more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
-        raise VerificationError(f"{store.root}: {'; '.join(differences[:SHOWN])}{more}")
-    emit(value, f"{store.root}: everything is as its manifest says.", as_json=flags["as_json"])
-    return VerificationError.exit_code if differences else 0
+    if not differences:
+        emit(value, f"{store.root}: everything is as its manifest says.", as_json=flags["as_json"])
+        return 0
+    more = f" (and {len(differences) - SHOWN:,} more)" if len(differences) > SHOWN else ""
+    error = VerificationError(
+        f"{store.root}: {'; '.join(line.rstrip('.') for line in differences[:SHOWN])}{more}.",
+        "Remove what is damaged or foreign, and _SUCCESS; then `penstock resume` makes what is missing.",
+    )
+    if not flags["as_json"]:
+        raise error
+    emit({**value, "error": fault(error)}, "", as_json=True)
+    return error.exit_code

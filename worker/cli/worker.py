@@ -13,7 +13,7 @@ from worker.service import serve_workers
 from worker.settings import load
 
 
-@click.command()
+@click.command(short_help="Work on what others submit, one process per device.")
 @devices_option
 @broker_option
 @result_options
