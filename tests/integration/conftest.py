@@ -9,6 +9,7 @@ import pytest
 import redis
 from celery import Celery
 from integration.open_runs import MakeSpec, Run
+from integration.worker_resources import WorkerResources
 
 from pipelines.corpus import CorpusOptions, parse_keep
 from pipelines.documents import items_digest
@@ -17,6 +18,7 @@ from pipelines.opening import Request, make_spec
 from pipelines.parts import sink
 from pipelines.parts.sink import PartMeta
 from pipelines.spec import Dtype, RunSpec
+from tasks import extract
 from tasks.app import make_app
 from tasks.client import connect
 from tasks.runs import open_run
@@ -99,3 +101,16 @@ def run(app: Celery, client: redis.Redis, spec_of: MakeSpec, small_corpus: Path,
     made = Run(app, client, store, document)
     made.ledger.open(str(store.root))
     return made
+
+
+@pytest.fixture
+def worker(run: Run, extractors: dict[str, Extractor], monkeypatch: pytest.MonkeyPatch) -> WorkerResources:
+    """A worker's resources, with the whole run planned and its first three batches in flight."""
+    monkeypatch.setattr(extract, "HAND_BACK_PAUSE_S", 0.0)
+    run.plan()
+    run.publish(0, 1, 2)
+    spec = run.document.spec
+    loaded = extractors.setdefault(spec.fingerprint(), Extractor(spec))
+    resources = WorkerResources(run.client, run.store, run.document, loaded)
+    run.app.penstock = resources
+    return resources
