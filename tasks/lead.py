@@ -139,7 +139,9 @@ class Leader:
             return
         state = self.ledger.state()
         if state.state == "cancelled":
-            raise CancelledError("The run was cancelled; what is committed stays.", "`penstock resume DIR` goes on.")
+            raise CancelledError(
+                "The run was cancelled; what is committed stays.", f"`penstock resume {self.store.root}` goes on."
+            )
         if state.state == "failed":
             raise RunError(state.message or "The run failed.")
         refusals, workers = self.ledger.refusals(), live_workers(self.client)

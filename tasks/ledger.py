@@ -117,6 +117,12 @@ class Ledger:
             entries = cast(dict[bytes, bytes], self.client.hgetall(run_key(self.run, "dead")))
         return {int(batch): _text(reason) for batch, reason in entries.items()}
 
+    def owners(self) -> set[str]:
+        """Whoever holds a lease now."""
+        with redis_faults():
+            leases = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
+        return {_text(lease).split("|")[1] for lease in leases}
+
     def known(self) -> bool:
         """Whether Redis still knows the run; after a flush it does not."""
         with redis_faults():

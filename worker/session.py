@@ -95,8 +95,11 @@ def lead_run(
         supervisor = stack.enter_context(Supervisor(settings, slots, client))
         try:
             return _drive(leader, supervisor, embedded, limit, observer, until_sealed=until_sealed)
-        except CancelledError:
-            logger.warning("Ending: the batches at hand may be finished first; a second Ctrl-C ends all at once.")
+        except CancelledError as error:
+            if isinstance(error, InterruptionError):
+                logger.warning(
+                    "Ending: the micro-batches at hand are finished first; a second Ctrl-C ends all at once."
+                )
             with contextlib.suppress(InfrastructureError):
                 leader.ledger.set_state("cancelled")
             raise

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 REPORT_INTERVAL_S = 5.0
 EARLY_DEATH_S = 20.0
 MAX_EARLY_DEATHS = 4
+UNTOLD_S = 1.0
+"""How long stopping waits for batches that end by themselves: those of a cancelled run do after a micro-batch."""
+STOP_POLL_S = 0.05
 _SERVE = "from worker.app import serve; serve()"
 
 
@@ -103,20 +106,31 @@ class Supervisor:
     def stop(self, *, grace_s: float) -> None:
         """End the processes: those at work may finish their batch within the grace time, else it is handed back.
 
-        Without a grace time they are killed at once; their children die with them.
+        The others are killed at once; their children die with them. Celery's own way out is not waited for: it sleeps
+        the whole grace time however short the batch, and fails with a traceback in a process that has just started.
         """
-        for worker in self._workers:
-            if worker.alive and worker.process is not None:
-                worker.process.send_signal(signal.SIGTERM if grace_s else signal.SIGKILL)
-        deadline = time.monotonic() + grace_s + 2.0
+        started, told = time.monotonic(), False
+        while (passed_s := time.monotonic() - started) < grace_s and any(worker.alive for worker in self._workers):
+            at_work = self._at_work()
+            for worker in self._workers:
+                if worker.process is not None and worker.alive and worker.owner not in at_work:
+                    worker.process.kill()
+                elif worker.process is not None and passed_s >= UNTOLD_S and not told:
+                    worker.process.send_signal(signal.SIGTERM)  # takes no other batch after this one
+            told = passed_s >= UNTOLD_S
+            time.sleep(STOP_POLL_S)
         for worker in self._workers:
             if worker.process is not None:
-                try:
-                    worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    worker.process.kill()
-                    worker.process.wait()
+                worker.process.kill()
+                worker.process.wait()
                 self._abandon(worker, uncount=True)
+
+    def _at_work(self) -> set[str]:
+        """The processes that hold a batch; all of them, where Redis cannot be asked."""
+        try:
+            return {owner for run in known_runs(self.client) for owner in Ledger(self.client, run).owners()}
+        except InfrastructureError:
+            return {worker.owner for worker in self._workers}
 
     def _restart(self, worker: _WorkerProcess) -> None:
         assert worker.process is not None

@@ -74,7 +74,7 @@ class ProgressBar:
         token_rate = (counts.tokens - tokens) / elapsed if elapsed > 1 else 0.0
         done = counts.documents + self.already
         left = f", {_duration((total - done) / rate)} left" if total and rate > 0 else ""
-        text = f"{done:,} of {f'{total:,}' if total is not None else f'{planned:,}+'} documents"
+        text = f"{done:,} of {f'{total:,}' if total is not None else f'{max(planned, done):,}+'} documents"
         if rate > 0:
             text += f", {rate:,.0f} documents/s, {token_rate:,.0f} tokens/s{left}"
         if self._bar and self._task is not None:

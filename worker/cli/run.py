@@ -65,7 +65,7 @@ def run_inline_opened(
     store, document = opened
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(signals_raise())
+        stack.enter_context(signals_raise(f"`penstock resume {store.root}` goes on."))
         stack.enter_context(locked(store, command="run --inline", broker_url=None))
         bar = stack.enter_context(ProgressBar(quiet=flags["as_json"], already=documents_there(store, document)))
         run_inline(

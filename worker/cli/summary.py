@@ -35,7 +35,9 @@ def summary_json(summary: Summary, *, seconds_total: float, redis_peak_bytes: in
 
 def summary_text(value: Mapping[str, Any]) -> str:
     """The same for a person."""
-    total = f", {value['seconds_total']:,.1f} s in all" if value["seconds_total"] else ""  # 0: it was there already
+    total = (
+        f", {value['seconds_total']:,.1f} s in this command" if value["seconds_total"] else ""
+    )  # 0: it was there already
     lines = [
         f"Sealed: {value['rows']:,} rows of {value['documents']:,} documents in {value['parts']:,} parts, "
         f"{in_bytes(value['bytes'])}.",
