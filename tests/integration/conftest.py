@@ -105,12 +105,17 @@ def run(app: Celery, client: redis.Redis, spec_of: MakeSpec, small_corpus: Path,
 
 @pytest.fixture
 def worker(run: Run, extractors: dict[str, Extractor], monkeypatch: pytest.MonkeyPatch) -> WorkerResources:
-    """A worker's resources, with the whole run planned and its first three batches in flight."""
+    """The resources of a worker's child, on the run's app: tasks of that app are done in this process."""
     monkeypatch.setattr(extract, "HAND_BACK_PAUSE_S", 0.0)
-    run.plan()
-    run.publish(0, 1, 2)
     spec = run.document.spec
     loaded = extractors.setdefault(spec.fingerprint(), Extractor(spec))
     resources = WorkerResources(run.client, run.store, run.document, loaded)
     run.app.penstock = resources
     return resources
+
+
+@pytest.fixture
+def three_in_flight(run: Run) -> None:
+    """The whole run is planned, and its first three batches are in flight."""
+    run.plan()
+    run.publish(0, 1, 2)

@@ -225,6 +225,8 @@ def test_a_failed_acknowledgement_frees_its_slot(
 def test_a_worker_goes_on_after_a_failed_acknowledgement(
     run: Run, worker: WorkerResources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run.plan()
+    run.publish(0, 1, 2)
     failure = AckFailure(monkeypatch)
     failure.armed = True
     with start_worker(run.app, pool="solo", perform_ping_check=False, shutdown_timeout=30):

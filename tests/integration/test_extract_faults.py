@@ -20,6 +20,8 @@ from pipelines.errors import (
 from pipelines.parts.sink import read_footer
 from worker.broker import EmbeddedRedis
 
+pytestmark = pytest.mark.usefixtures("three_in_flight")
+
 
 @pytest.mark.parametrize(
     "error",

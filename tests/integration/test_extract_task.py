@@ -24,6 +24,8 @@ from tasks.runs import open_run
 
 Commit = Callable[..., None]
 
+pytestmark = pytest.mark.usefixtures("three_in_flight")
+
 
 def test_a_batch_is_extracted_committed_and_closed(app: Celery, run: Run, worker: WorkerResources) -> None:
     deliver(app, run)
