@@ -14,6 +14,7 @@ from pipelines.batching import item_text_bytes
 from pipelines.documents import Batch
 from pipelines.errors import InfrastructureError
 from pipelines.parts.plan import PlanEntry
+from pipelines.parts.sink import is_committed
 from pipelines.planning import Planner
 from tasks.client import memory_use
 from tasks.flight import Publisher
@@ -21,6 +22,8 @@ from tasks.ledger import Ledger
 
 MEMORY_CHECK_INTERVAL_S = 1.0
 MAX_SEGMENT_BATCHES = 64
+MAX_STEP_S = 0.5
+"""A step over a long finished plan ends after this, so that its leader can keep its lease."""
 STEPS_PER_WINDOW = 4
 """A step publishes no more text than this part of the window's bytes (one batch at least), then looks anew."""
 
@@ -66,7 +69,7 @@ class Feeder:
 
     def restart(self) -> None:
         """Start over from the plan: Redis forgot, or another feeder was faster."""
-        self._backlog: Iterator[PlanEntry] | None = self.planner.backlog()
+        self._backlog: Iterator[PlanEntry] | None = self.planner.plan.entries()
         self._fresh: Iterator[Batch] | None = None
         self._done = False
 
@@ -97,8 +100,13 @@ class Feeder:
         flying = {entry.batch for entry in in_flight}
         dead = self.ledger.dead()
         enough, text_bytes = self.window.body_bytes // STEPS_PER_WINDOW, 0
+        deadline = time.monotonic() + MAX_STEP_S
         for entry in backlog:
-            if entry.batch in flying or entry.batch in dead:
+            self.documents_planned = entry.first + entry.count
+            done = is_committed(self.planner.store, entry.batch)
+            if done or entry.batch in flying or entry.batch in dead:
+                if time.monotonic() > deadline:
+                    return Step.PUBLISHED
                 continue
             self.publisher.publish(self.planner.read(entry))
             room -= 1

@@ -7,12 +7,13 @@ import fcntl
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import redis
 
@@ -98,20 +99,27 @@ def locked(store: Store, *, command: str, broker_url: str | None) -> Iterator[No
     ``_live.json`` (mode 0600) says who holds it and where its Redis is. Raises SurroundingsError where it is held.
     """
     with open(store.root / RUN, "rb") as held:  # the file is never rewritten, so its lock is the folder's
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(held):
             other = live_command(store) or {}
             who = f"`penstock {other['command']}` (process {other['pid']} on {other['host']})" if other else "a command"
-            raise SurroundingsError(
-                f"{store.root} is held by {who}.", "Wait for it, or end it with `penstock cancel`."
-            ) from None
+            raise SurroundingsError(f"{store.root} is held by {who}.", "Wait for it, or end it with `penstock cancel`.")
         live = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "broker_url": broker_url}
         store.replace(LIVE, json.dumps(live).encode(), mode=0o600)
         try:
             yield
         finally:
             store.remove(LIVE)
+
+
+def _take(held: BinaryIO) -> bool:
+    """Lock a file. Tried for a moment: :func:`is_locked` holds the lock for as long as it takes to look."""
+    for _ in range(10):
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
 
 
 def live_command(store: Store) -> dict[str, Any] | None:
