@@ -12,7 +12,7 @@ from celery.platforms import SecurityWarning
 from tasks.app import TASK_MODULES, Delivery, make_app
 from tasks.keys import EXTRACT_QUEUE
 from worker import address, logs
-from worker.settings import Settings, load, slot_identity
+from worker.settings import Settings, forget_celery_variables, load, slot_identity
 
 CHILD_MODULES = ("worker.process",)
 """Named by string: nothing else imports them in a spawned child."""
@@ -22,6 +22,7 @@ def connect(settings: Settings, broker_url: str | None = None) -> Celery:
     """The Celery app on the broker of the settings, or on another. Raises UsageError where neither names a Redis."""
     url = broker_url or settings.broker_url
     assert url is not None, "a broker url is needed here; this is a bug"
+    forget_celery_variables()
     delivery = Delivery(settings.visibility_timeout_s, settings.soft_shutdown_timeout_s)
     return make_app(address.celery_url(url), delivery, include=(*TASK_MODULES, *CHILD_MODULES))
 

@@ -137,6 +137,15 @@ def environment_for_child(settings: Settings, slot: Mapping[str, str] | None = N
     return environment | dict(slot or {})
 
 
+def forget_celery_variables() -> None:
+    """Remove ``CELERY_…`` from this process's environment.
+
+    Celery prefers them to what it is told: another application's ``CELERY_BROKER_URL`` would get our batches.
+    """
+    for key in [key for key in os.environ if key.startswith("CELERY_")]:
+        del os.environ[key]
+
+
 def cuda_visible_devices() -> str | None:
     """What the surroundings (a cluster's scheduler) allow this process to see, as CUDA writes it; None: everything."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import redis
 
@@ -27,6 +28,7 @@ MAX_EARLY_DEATHS = 4
 UNTOLD_S = 1.0
 """How long stopping waits for batches that end by themselves: those of a cancelled run do after a micro-batch."""
 STOP_POLL_S = 0.05
+_OWN_FOLDER = Path(__file__).resolve().parents[1]
 _SERVE = "from worker.app import serve; serve()"
 
 
@@ -57,6 +59,7 @@ class _WorkerProcess:
         self.process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-c", _SERVE],
             env=environment_for_child(self.settings, pins),
+            cwd=_OWN_FOLDER,  # Celery puts the working folder first on the path when it imports its tasks
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the command's own is for its result; what matters is logged on stderr
             start_new_session=True,  # an interrupt at the terminal is for the command, which ends its workers itself

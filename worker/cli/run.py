@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
 from tasks.runs import locked
 from worker import address, gpu, logs
@@ -59,10 +60,15 @@ def run(**flags: Any) -> int:
 def run_inline_opened(
     opened: Opened, slot: gpu.Slot, settings: Settings, *, flags: dict[str, Any], limit: Limit
 ) -> int:
-    """Make and seal the dataset of an opened run without Redis and workers, in this process."""
+    """Make and seal the dataset of an opened run without Redis and workers, in this process.
+
+    A sealed one is only printed.
+    """
     from pipelines.inline import run_inline
 
     store, document = opened
+    if store.exists(SUCCESS):
+        return finish(store, flags)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals_raise(f"`penstock resume {store.root}` goes on."))
