@@ -7,9 +7,8 @@ without it. A lost device raises ProcessError.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +17,21 @@ import torch
 
 from pipelines.batching import micro_batches
 from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
-from pipelines.errors import PenstockError, ProcessError, SurroundingsError
+from pipelines.errors import SurroundingsError
 from pipelines.features.columns import feature_fields
 from pipelines.features.shared import SharedForward, load_features
 from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
-from pipelines.roberta.failures import is_device_lost, is_out_of_memory
 from pipelines.roberta.tokenizer import Encoded, Tokenizer
 from pipelines.spec import Dtype, KeptColumn, ModelRef, RunSpec
+from pipelines.suspicion import NO_SUSPICION, Suspicion
+from pipelines.work import Taking, Work
 
 TOKEN_BUDGETS = {"cpu": 4096, "cuda": 16_896}
 """Tokens per micro-batch: on a CPU, activations stay near its caches; on an H200, 128 times its 132 multiprocessors."""
 
 TOKENIZE_DOCUMENTS = 1024
-DETAIL_CHARACTERS = 300
 _DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16, Dtype.FLOAT16: torch.float16}
 
 Progress = Callable[[int, int], None]
@@ -85,34 +84,48 @@ class Extractor:
         heads = [feature.nbytes for forward in self._forwards for feature in forward.features]
         self.nbytes = sum(encoders.values()) + sum(heads)
 
-    def extract(self, batch: Batch, on_progress: Progress = lambda *_: None) -> Extracted:
+    def extract(
+        self,
+        batch: Batch,
+        on_progress: Progress = lambda *_: None,
+        *,
+        on_taking: Taking = lambda *_: None,
+        suspicion: Suspicion = NO_SUSPICION,
+    ) -> Extracted:
         """Compute the rows of a batch.
 
-        ``on_progress`` is called after each stretch of work; what it raises is passed on. Raises ProcessError where the
-        device is lost.
+        ``on_progress`` is called after each stretch of work; what it raises is passed on. ``suspicion`` is what earlier
+        attempts that killed their process left: suspects are computed first and by themselves, the guilty rejected.
+        Raises ProcessError where the device is lost.
         """
-        work = _Work(batch.documents)
+        work = Work(batch.documents, on_taking, suspicion)
         used = self._tokenize(work, self.spec.model, on_progress)
         for number, forward in enumerate(self._forwards, start=1):
             rows = used
             if self._sight(forward.model) != self._sight(self.spec.model):
                 rows = self._tokenize(work, forward.model, on_progress)
             last = number == len(self._forwards)
-            alive = work.alive()
-            for group in micro_batches([len(rows[index]) for index in alive], self._budget):
-                for part in self._compute(work, forward, rows, alive[group]):
-                    on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
+            for alive in work.groups():
+                for group in micro_batches([len(rows[index]) for index in alive], self._budget):
+                    for part in self._compute(work, forward, rows, alive[group]):
+                        on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
+        on_taking("", ())
         return self._assemble(batch, work)
 
-    def _tokenize(self, work: _Work, model: ModelRef, on_progress: Progress) -> list[npt.NDArray[np.int32]]:
+    def _tokenize(self, work: Work, model: ModelRef, on_progress: Progress) -> list[npt.NDArray[np.int32]]:
         """Ids of each document, as one model sees it; empty for documents that were rejected."""
         rows: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)] * len(work.documents)
         measured = self._sight(model) == self._sight(self.spec.model)
-        alive = work.alive()
-        for start in range(0, len(alive), TOKENIZE_DOCUMENTS):
-            pending = [alive[start : start + TOKENIZE_DOCUMENTS]]
+        chunks = (
+            alive[start : start + TOKENIZE_DOCUMENTS]
+            for alive in work.groups()
+            for start in range(0, len(alive), TOKENIZE_DOCUMENTS)
+        )
+        for chunk in chunks:
+            pending = [chunk]
             while pending:
                 part = pending.pop()
+                work.on_taking("tokenise", part)
                 try:
                     encoded = self._encode([work.documents[index] for index in part], model)
                 except Exception as error:
@@ -135,12 +148,13 @@ class Extractor:
         return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit)
 
     def _compute(
-        self, work: _Work, forward: SharedForward, rows: Sequence[npt.NDArray[np.int32]], group: npt.NDArray[np.intp]
+        self, work: Work, forward: SharedForward, rows: Sequence[npt.NDArray[np.int32]], group: npt.NDArray[np.intp]
     ) -> Iterator[npt.NDArray[np.intp]]:
         """Forward a micro-batch, in halves of halves where it fails; yields what is done, piece by piece."""
         pending = [group]
         while pending:
             part = pending.pop()
+            work.on_taking("forward", part)
             try:
                 computed = forward.compute([rows[index] for index in part])
             except Exception as error:
@@ -154,7 +168,7 @@ class Extractor:
                         work.store(column, part, array)
             yield part
 
-    def _assemble(self, batch: Batch, work: _Work) -> Extracted:
+    def _assemble(self, batch: Batch, work: Work) -> Extracted:
         alive = work.alive()
         warnings = list(batch.warnings)
         table = self._table(work, alive, warnings) if len(alive) else self.schema.empty_table()
@@ -170,7 +184,7 @@ class Extractor:
             truncated=int((n_used < n_tokens).sum()),
         )
 
-    def _table(self, work: _Work, alive: npt.NDArray[np.intp], warnings: list[Reject]) -> pa.Table:
+    def _table(self, work: Work, alive: npt.NDArray[np.intp], warnings: list[Reject]) -> pa.Table:
         documents = [work.documents[index] for index in alive]
         columns: list[pa.Array] = [pa.array([document.id for document in documents], pa.string())]
         features = {id(feature.spec): feature for forward in self._forwards for feature in forward.features}
@@ -181,62 +195,6 @@ class Extractor:
         for number, kept in enumerate(self.spec.corpus.keep):
             columns.append(_kept_column(documents, number, kept, warnings))
         return pa.Table.from_arrays(columns, schema=self.schema)
-
-
-@dataclass(slots=True)
-class _Work:
-    """A batch under way: what is known of each of its documents, by index."""
-
-    documents: list[Document]
-    rejected: dict[int, Reject] = field(default_factory=dict)
-    n_tokens: npt.NDArray[np.int32] = field(init=False)
-    n_used: npt.NDArray[np.int32] = field(init=False)
-    _values: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.n_tokens = np.zeros(len(self.documents), np.int32)
-        self.n_used = np.zeros(len(self.documents), np.int32)
-
-    def alive(self) -> npt.NDArray[np.intp]:
-        """Indices of the documents that were not rejected."""
-        return np.array([index for index in range(len(self.documents)) if index not in self.rejected], np.intp)
-
-    def reject(self, index: int, reason: Reason, detail: str) -> None:
-        self.rejected[int(index)] = reject_of(self.documents[index], Stage.EXTRACT, reason, detail)
-
-    def split_or_reject(self, part: npt.NDArray[np.intp], error: Exception) -> list[npt.NDArray[np.intp]]:
-        """What to try instead of ``part``, last first: its halves; nothing for one document, which is rejected.
-
-        Raises ProcessError where the device is lost, and passes exceptions on that are not the documents' fault.
-        """
-        if isinstance(error, PenstockError):
-            raise error
-        detail = " ".join(f"{type(error).__name__}: {error}".split())[:DETAIL_CHARACTERS]
-        if is_device_lost(error):
-            raise ProcessError(f"The device is lost: {detail}.", "This process ends; a new one takes over.") from error
-        error.__traceback__ = None  # its frames hold the tensors that did not fit
-        memory = is_out_of_memory(error)
-        if memory:
-            torch.cuda.empty_cache()  # does nothing where CUDA is not in use
-        if len(part) == 1:
-            self.reject(part[0], Reason.OUT_OF_MEMORY if memory else Reason.CRASH, detail)
-            return []
-        middle = len(part) // 2
-        return [part[middle:], part[:middle]]
-
-    def store(self, column: str, part: npt.NDArray[np.intp], array: npt.NDArray[Any]) -> None:
-        """Keep the values of a column for some documents; those that are not finite reject theirs."""
-        if column not in self._values:
-            self._values[column] = np.zeros((len(self.documents), *array.shape[1:]), array.dtype)
-        self._values[column][part] = array
-        if np.issubdtype(array.dtype, np.floating):
-            finite = np.isfinite(array).reshape(len(part), -1).all(axis=1)
-            for index in part[~finite]:
-                self.reject(index, Reason.NOT_FINITE, f"Column {column} is not a finite number.")
-
-    def values(self, column: str, alive: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-        kept = self._values[column]
-        return kept if len(alive) == len(kept) else kept[alive]
 
 
 def _kept_column(documents: Sequence[Document], number: int, kept: KeptColumn, warnings: list[Reject]) -> pa.Array:

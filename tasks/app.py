@@ -6,7 +6,7 @@ repeat messages, the ledger and the store decide. See docs/delivery.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
@@ -54,6 +54,10 @@ class Resources(Protocol):
 
     def working(self, run: str, batch: int) -> AbstractContextManager[None]:
         """Marks the time spent on a batch: log records carry it."""
+        ...
+
+    def taking(self, run: str, batch: int) -> AbstractContextManager[Callable[[str, Iterable[int]], None]]:
+        """Notes what is taken in hand (stage, documents) where it survives this process; cleared at the end."""
         ...
 
     def leave(self) -> NoReturn:

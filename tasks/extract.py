@@ -20,6 +20,7 @@ from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
 from tasks.app import Resources, resources_of
+from tasks.deaths import Deaths
 from tasks.flight import close_committed
 from tasks.keys import EXTRACT_TASK
 from tasks.ledger import Ledger, Verdict
@@ -155,7 +156,9 @@ def _extract(job: _Job, attempt: int) -> None:
         return
     batch = decode(body)
     started = time.time()
-    extracted = job.extractor.extract(batch, job.renew)
+    with job.resources.taking(job.document.run, job.batch) as take:
+        suspicion = Deaths(job.ledger).suspicion(job.batch)
+        extracted = job.extractor.extract(batch, job.renew, on_taking=take, suspicion=suspicion)
     meta = PartMeta(
         run=job.document.run,
         spec=job.document.spec,

@@ -9,6 +9,8 @@ key                                type    holds; lifetime
 ``penstock:run:RUN:sizes``         hash    batch → bytes of its body, for the batches in flight
 ``penstock:run:RUN:leases``        hash    batch → ``expiry|owner|delivery``; until the batch is closed or released
 ``penstock:run:RUN:attempts``      hash    batch → attempts so far; until the batch is closed
+``penstock:run:RUN:suspicions``    hash    batch → suspects of having killed their process; until the batch is closed
+``penstock:run:RUN:deaths``        zset    ``batch|owner`` → time of the last death of a worker's child; until sealed
 ``penstock:run:RUN:due``           set     batches that want to be published again at once (released, or body missing)
 ``penstock:run:RUN:dead``          hash    batch → reason: dead letters; until the run is opened again
 ``penstock:run:RUN:refusals``      hash    owner → why that worker cannot do this run

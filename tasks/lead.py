@@ -142,7 +142,7 @@ class Leader:
             raise CancelledError(
                 "The run was cancelled; what is committed stays.", f"`penstock resume {self.store.root}` goes on."
             )
-        if state.state == "failed":
+        if state.state in ("failed", "paused"):
             raise RunError(state.message or "The run failed.")
         refusals, workers = self.ledger.refusals(), live_workers(self.client)
         if workers and all(worker.owner in refusals for worker in workers):

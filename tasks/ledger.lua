@@ -1,9 +1,9 @@
 -- The ledger of a run's open batches. Each call is one step, on the server's clock, and safe to repeat.
--- KEYS (all of one run): 1 state  2 open  3 sizes  4 leases  5 attempts  6 due  7 dead
+-- KEYS (all of one run): 1 state  2 open  3 sizes  4 leases  5 attempts  6 due  7 dead  8 suspicions
 -- ARGV[1] names the step; the rest are its arguments. A lease reads "expiry|owner|delivery".
 -- Data model and lifetimes: tasks/keys.py.
 
-local state, open, sizes, leases, attempts, due, dead = unpack(KEYS)
+local state, open, sizes, leases, attempts, due, dead, suspicions = unpack(KEYS)
 local step, batch = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -76,6 +76,7 @@ if step == 'close' then
   redis.call('HDEL', attempts, batch)
   redis.call('HDEL', sizes, batch)
   redis.call('HDEL', dead, batch)
+  redis.call('HDEL', suspicions, batch)
   redis.call('SREM', due, batch)
   if redis.call('ZREM', open, batch) == 1 then
     redis.call('HINCRBY', state, 'batches', 1)

@@ -18,7 +18,7 @@ from tasks.client import redis_faults
 from tasks.keys import RUNS, STATE_LIFETIME_S, WORKER_SILENCE_S, WORKERS, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
-_PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead")
+_PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions")
 
 
 class Verdict(StrEnum):
@@ -89,7 +89,7 @@ class Ledger:
             pipe.hset(RUNS, self.run, folder)
             pipe.delete(run_key(self.run, "state"))  # counts start over: what is committed is counted from the store
             pipe.hset(run_key(self.run, "state"), mapping={"state": "running", "folder": folder, "message": ""})
-            pipe.delete(run_key(self.run, "dead"), run_key(self.run, "refusals"), run_key(self.run, "attempts"))
+            pipe.delete(*(run_key(self.run, part) for part in ("dead", "refusals", "attempts", "deaths")))
             pipe.execute()
 
     def publish(self, batch: int, body_bytes: int) -> None:
@@ -169,7 +169,7 @@ class Ledger:
         return Counts(state=values.get("state", "unknown"), message=values.get("message", ""), **numbers)
 
     def set_state(self, state: str, message: str = "") -> None:
-        """``running``, ``cancelled``, ``failed``, ``incomplete`` or ``sealed``; anything but running stops workers."""
+        """One of running, cancelled, paused, failed, incomplete and sealed; all but the first stop workers."""
         with redis_faults():
             self.client.hset(run_key(self.run, "state"), mapping={"state": state, "message": message})
 
@@ -195,7 +195,7 @@ class Ledger:
             pipe = self.client.pipeline()
             pipe.hset(run_key(self.run, "state"), "state", state)
             pipe.expire(run_key(self.run, "state"), STATE_LIFETIME_S)
-            pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals") if part != "state"))
+            pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals", "deaths") if part != "state"))
             pipe.hdel(RUNS, self.run)
             pipe.execute()
 

@@ -24,7 +24,8 @@ def connect(settings: Settings, broker_url: str | None = None) -> Celery:
     assert url is not None, "a broker url is needed here; this is a bug"
     forget_celery_variables()
     delivery = Delivery(settings.visibility_timeout_s, settings.soft_shutdown_timeout_s)
-    return make_app(address.celery_url(url), delivery, include=(*TASK_MODULES, *CHILD_MODULES))
+    more = tuple(filter(None, (name.strip() for name in settings.include.split(","))))
+    return make_app(address.celery_url(url), delivery, include=(*TASK_MODULES, *CHILD_MODULES, *more))
 
 
 def serve() -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -20,14 +20,17 @@ from billiard.exceptions import WorkerLostError
 from celery import current_app
 from celery.signals import setup_logging, task_failure, worker_process_init
 
-from pipelines.errors import InfrastructureError, InputError, RunError, SurroundingsError
+from pipelines.documents import Reason
+from pipelines.errors import InfrastructureError, InputError, ProcessError, RunError, SurroundingsError
 from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.store import Store
 from pipelines.spec import Dtype
 from tasks.client import connect, redis_faults
+from tasks.deaths import Deaths
 from tasks.keys import RUNS
 from tasks.ledger import Ledger, known_runs
 from worker import address, logs
+from worker.breadcrumb import Trail, clear, read
 from worker.settings import Settings, slot_identity
 from worker.settings import load as load_settings
 
@@ -53,6 +56,7 @@ class ProcessResources:
         self.lease_s = settings.lease_s
         self.max_attempts = settings.max_attempts
         self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""))
+        self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
         self._runs: dict[str, tuple[Store, RunDocument]] = {}
         self._extractors: OrderedDict[str, Extractor] = OrderedDict()
 
@@ -114,6 +118,19 @@ class ProcessResources:
         with logs.bind(run=run, batch=batch):
             yield
 
+    @contextlib.contextmanager
+    def taking(self, run: str, batch: int) -> Iterator[Callable[[str, Iterable[int]], None]]:
+        """A breadcrumb is dropped for each piece of work in here; none is left where it ends in order."""
+        try:
+            yield lambda stage, documents: self._trail.drop(run, batch, stage, documents)
+        except ProcessError:
+            raise  # this process ends now: what it had in hand is what its parent wants to know
+        except BaseException:
+            self._trail.drop(run, batch, "", ())
+            raise
+        else:
+            self._trail.drop(run, batch, "", ())
+
     def leave(self) -> NoReturn:
         """End this process at once, without cleaning up on a device that is lost; Celery starts another."""
         logging.shutdown()
@@ -137,12 +154,26 @@ def on_failure(exception: BaseException | None = None, **_: Any) -> None:
     if not isinstance(exception, WorkerLostError):
         return
     settings = load_settings()
-    owner = slot_identity().owner
+    identity = slot_identity()
+    crumb = read(Path(identity.breadcrumb))
+    clear(Path(identity.breadcrumb))
+    reason = Reason.TIMEOUT if crumb is not None and crumb.hung else Reason.CRASH
+    detail = f"The process died while it computed this document alone ({exception})."
     with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
         client = connect(address.client_url(settings.broker_url or ""))
         for run in known_runs(client):
-            released = Ledger(client, run).abandon(owner, uncount=False)
-            if released:
+            ledger = Ledger(client, run)
+            if crumb is not None and crumb.run == run:
+                after = Deaths(ledger).record(crumb.batch, identity.owner, crumb.documents, reason, detail)
+                logger.warning(
+                    "The worker child died at batch %d of run %s, %d documents in hand; %d are suspect, %d guilty.",
+                    crumb.batch,
+                    run,
+                    len(crumb.documents),
+                    len(after.suspects),
+                    len(after.guilty),
+                )
+            elif released := ledger.abandon(identity.owner, uncount=False):
                 logger.warning("The worker child died at batch %s of run %s; it will be tried again.", released, run)
 
 

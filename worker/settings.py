@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     window: PositiveInt | None = Field(None, description="batches in flight; without one, max(64, 8 per device)")
     window_bytes: PositiveInt = Field(256 * 2**20, description="bytes of batch bodies in flight")
     lease_s: Seconds = Field(60.0, description="seconds without progress after which a batch goes to another worker")
+    hang_limit_s: Seconds = Field(60.0, description="seconds that one micro-batch has at least, before it is a hang")
     max_attempts: PositiveInt = Field(5, description="claimed deliveries after which a batch is a dead letter")
     reconcile_interval_s: Seconds = Field(2.0, description="seconds between two looks for batches that got lost")
     model_cache_bytes: PositiveInt = Field(8 * 2**30, description="bytes of model weights that a worker keeps loaded")
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     redis_timeout_s: Seconds = Field(15.0, description="seconds to wait for an answer of Redis")
     visibility_timeout_s: PositiveInt = Field(1800, description="seconds until Celery delivers a message again")
     soft_shutdown_timeout_s: Seconds = Field(30.0, description="seconds that a stopping worker has for its batch")
+    include: str = Field("", description="modules that worker processes import besides their own, by commas")
     process_start_timeout_s: Seconds = Field(300.0, description="seconds that a worker process has to load its model")
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -146,6 +148,11 @@ def forget_celery_variables() -> None:
         del os.environ[key]
 
 
+def pin_this_process(environment: Mapping[str, str]) -> None:
+    """Take over a slot's environment in this very process; before torch is loaded."""
+    os.environ.update(environment)
+
+
 def cuda_visible_devices() -> str | None:
     """What the surroundings (a cluster's scheduler) allow this process to see, as CUDA writes it; None: everything."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -158,12 +165,16 @@ def thread_limit() -> int | None:
 
 
 class SlotIdentity(NamedTuple):
-    """Who a pinned worker process is: its slot, device (``cpu`` or a GPU's UUID), threads, and name in the ledger."""
+    """Who a pinned worker process is: its slot, device (``cpu`` or a GPU's UUID), threads, and name in the ledger.
+
+    ``breadcrumb`` is the file in which its child notes what it has in hand.
+    """
 
     slot: str
     device: str
     threads: int
     owner: str
+    breadcrumb: str
 
 
 def slot_environment(identity: SlotIdentity) -> dict[str, str]:
@@ -174,7 +185,7 @@ def slot_environment(identity: SlotIdentity) -> dict[str, str]:
 def slot_identity() -> SlotIdentity:
     """Who this worker process is. Raises KeyError in a process that no supervisor started."""
     values = {key: os.environ[f"{ENV_PREFIX}SLOT_{key.upper()}"] for key in SlotIdentity._fields}
-    return SlotIdentity(values["slot"], values["device"], int(values["threads"]), values["owner"])
+    return SlotIdentity(values["slot"], values["device"], int(values["threads"]), values["owner"], values["breadcrumb"])
 
 
 def state_folder() -> Path:

@@ -16,8 +16,9 @@ import redis
 
 from pipelines.errors import InfrastructureError, SurroundingsError
 from tasks.ledger import Ledger, dismiss_worker, known_runs, report_worker
+from worker.breadcrumb import clear, mark_hung, new_path, read
 from worker.gpu import Slot
-from worker.lifeline import die_with_parent
+from worker.lifeline import die_with_parent, is_running
 from worker.settings import Settings, SlotIdentity, environment_for_child, slot_environment
 
 logger = logging.getLogger(__name__)
@@ -43,12 +44,14 @@ class _WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.owner = ""
+        self.breadcrumb = new_path()
 
     def start(self) -> None:
         self.starts += 1
+        clear(self.breadcrumb)
         # A new name for each process: the leases of the last one can be told from this one's.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{self.slot.name}:{self.starts}"
-        identity = SlotIdentity(self.slot.name, self.slot.device, self.slot.threads, self.owner)
+        identity = SlotIdentity(self.slot.name, self.slot.device, self.slot.threads, self.owner, str(self.breadcrumb))
         pins = {
             **self.slot.environment,
             **slot_environment(identity),
@@ -96,7 +99,9 @@ class Supervisor:
         Raises SurroundingsError where a slot's process dies again and again right after its start.
         """
         for worker in self._workers:
-            if not worker.alive:
+            if worker.alive:
+                self._end_hang(worker)
+            else:
                 self._restart(worker)
         if time.monotonic() - self._reported >= REPORT_INTERVAL_S:
             self._reported = time.monotonic()
@@ -127,6 +132,25 @@ class Supervisor:
                 worker.process.kill()
                 worker.process.wait()
                 self._abandon(worker, uncount=True)
+            worker.breadcrumb.unlink(missing_ok=True)
+
+    def _end_hang(self, worker: _WorkerProcess) -> None:
+        """Kill a child whose micro-batch takes too long; Celery's parent then does what follows from a death."""
+        crumb = read(worker.breadcrumb)
+        if crumb is None or crumb.hung or time.monotonic() - crumb.since_s < crumb.limit_s:
+            return
+        if not is_running(crumb.pid):
+            return  # it died, and Celery's parent has not noticed yet: that may take it some seconds
+        logger.warning(
+            "%s hangs: %d documents of batch %d are in hand for more than %.0f s; its child is killed.",
+            worker.slot.name,
+            len(crumb.documents),
+            crumb.batch,
+            crumb.limit_s,
+        )
+        mark_hung(worker.breadcrumb)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(crumb.pid, signal.SIGKILL)
 
     def _at_work(self) -> set[str]:
         """The processes that hold a batch; all of them, where Redis cannot be asked."""

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pytest
 
 T = TypeVar("T")
-PATIENCE_S = 120
+PATIENCE_S = 240
 """No hang survives it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -27,9 +27,9 @@ class HookedExtractor:
         self._extractor = extractor
         self._before = before
 
-    def extract(self, batch: Batch, on_progress: Progress) -> Extracted:
+    def extract(self, batch: Batch, on_progress: Progress, **more: Any) -> Extracted:
         self._before(batch, on_progress)
-        return self._extractor.extract(batch, on_progress)
+        return self._extractor.extract(batch, on_progress, **more)
 
 
 class LeftError(BaseException):
@@ -53,6 +53,7 @@ class WorkerResources:
     lease_s: float = 60.0
     max_attempts: int = 3
     marked: list[tuple[str, int]] = field(default_factory=list)
+    taken: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
         if self.run_error is not None:
@@ -69,6 +70,10 @@ class WorkerResources:
     def working(self, run: str, batch: int) -> Iterator[None]:
         self.marked.append((run, batch))
         yield
+
+    @contextlib.contextmanager
+    def taking(self, run: str, batch: int) -> Iterator[Callable[[str, Iterable[int]], None]]:
+        yield lambda stage, documents: self.taken.append((stage, tuple(int(index) for index in documents)))
 
     def leave(self) -> NoReturn:
         raise LeftError

@@ -1,0 +1,91 @@
+"""A batch under way: what is known of each of its documents, and what a failure costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipelines.documents import Document, Reason, Reject, Stage, reject_of
+from pipelines.errors import PenstockError, ProcessError
+from pipelines.roberta.failures import is_device_lost, is_out_of_memory
+from pipelines.suspicion import Suspicion
+
+DETAIL_CHARACTERS = 300
+
+Taking = Callable[[str, Iterable[int]], None]
+"""Called with the stage and the documents (indices into the batch's) that are taken in hand; empty when none is."""
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch under way: what is known of each of its documents, by index."""
+
+    documents: list[Document]
+    on_taking: Taking
+    suspicion: Suspicion
+    rejected: dict[int, Reject] = field(default_factory=dict)
+    n_tokens: npt.NDArray[np.int32] = field(init=False)
+    n_used: npt.NDArray[np.int32] = field(init=False)
+    _values: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.n_tokens = np.zeros(len(self.documents), np.int32)
+        self.n_used = np.zeros(len(self.documents), np.int32)
+        for index, guilt in self.suspicion.guilty.items():
+            document = self.documents[index]
+            self.rejected[index] = reject_of(document, Stage.EXTRACT, guilt.reason, guilt.detail, guilt.attempts)
+
+    def groups(self) -> Iterator[npt.NDArray[np.intp]]:
+        """The documents not rejected, to be computed apart from one another: each group of suspects, then the rest."""
+        suspects = self.suspicion.suspects
+        rest = [index for index in range(len(self.documents)) if index not in suspects]
+        for group in (*self.suspicion.groups, rest):
+            yield np.array([index for index in group if index not in self.rejected], np.intp)
+
+    def alive(self) -> npt.NDArray[np.intp]:
+        """Indices of the documents that were not rejected."""
+        return np.array([index for index in range(len(self.documents)) if index not in self.rejected], np.intp)
+
+    def reject(self, index: int, reason: Reason, detail: str) -> None:
+        """Set one document aside."""
+        self.rejected[int(index)] = reject_of(self.documents[index], Stage.EXTRACT, reason, detail)
+
+    def split_or_reject(self, part: npt.NDArray[np.intp], error: Exception) -> list[npt.NDArray[np.intp]]:
+        """What to try instead of ``part``, last first: its halves; nothing for one document, which is rejected.
+
+        Raises ProcessError where the device is lost, and passes exceptions on that are not the documents' fault.
+        """
+        if isinstance(error, PenstockError):
+            raise error
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:DETAIL_CHARACTERS]
+        if is_device_lost(error):
+            raise ProcessError(f"The device is lost: {detail}.", "This process ends; a new one takes over.") from error
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        memory = is_out_of_memory(error)
+        if memory:
+            torch.cuda.empty_cache()  # does nothing where CUDA is not in use
+        if len(part) == 1:
+            self.reject(part[0], Reason.OUT_OF_MEMORY if memory else Reason.CRASH, detail)
+            return []
+        middle = len(part) // 2
+        return [part[middle:], part[:middle]]
+
+    def store(self, column: str, part: npt.NDArray[np.intp], array: npt.NDArray[Any]) -> None:
+        """Keep the values of a column for some documents; those that are not finite reject theirs."""
+        if column not in self._values:
+            self._values[column] = np.zeros((len(self.documents), *array.shape[1:]), array.dtype)
+        self._values[column][part] = array
+        if np.issubdtype(array.dtype, np.floating):
+            finite = np.isfinite(array).reshape(len(part), -1).all(axis=1)
+            for index in part[~finite]:
+                self.reject(index, Reason.NOT_FINITE, f"Column {column} is not a finite number.")
+
+    def values(self, column: str, alive: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """A column's values of some documents, in their order."""
+        kept = self._values[column]
+        return kept if len(alive) == len(kept) else kept[alive]

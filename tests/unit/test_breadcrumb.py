@@ -1,0 +1,80 @@
+"""The note that outlives its writer: whole or not there, and cleared when the work is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.breadcrumb import SIZE, Trail, clear, mark_hung, new_path, read
+from worker.lifeline import is_running
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    place = new_path()
+    yield place
+    place.unlink()
+
+
+def test_what_is_in_hand_can_be_read_and_is_cleared(path: Path) -> None:
+    assert read(path) is None
+    trail = Trail(path, 60)
+    trail.drop("run", 7, "forward", [3, 1, 2])
+    crumb = read(path)
+    assert crumb is not None
+    assert (crumb.pid, crumb.run, crumb.batch, crumb.stage) == (os.getpid(), "run", 7, "forward")
+    assert (crumb.documents, crumb.limit_s, crumb.hung) == ((3, 1, 2), 60, False)
+    mark_hung(path)
+    assert read(path).hung  # type: ignore[union-attr]
+    trail.drop("run", 7, "forward", [4])
+    assert not read(path).hung  # type: ignore[union-attr]
+    trail.drop("run", 7, "", ())
+    assert read(path) is None
+    trail.drop("run", 8, "forward", [1])
+    clear(path)
+    assert read(path) is None
+
+
+def test_it_survives_a_killed_writer(path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from worker.breadcrumb import Trail;"
+        "trail = Trail(Path(sys.argv[1]), 60); trail.drop('run', 1, 'forward', range(500));"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, path])
+    assert child.wait() == -signal.SIGKILL
+    crumb = read(path)
+    assert crumb is not None
+    assert (crumb.pid, crumb.documents) == (child.pid, tuple(range(500)))
+    assert not is_running(child.pid)
+
+
+def test_a_zombie_is_not_running() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    while is_running(child.pid):  # not waited for: it stays a zombie
+        time.sleep(0.01)
+    assert Path(f"/proc/{child.pid}").exists()
+    child.wait()
+
+
+def test_more_documents_than_fit_leave_no_note(path: Path) -> None:
+    trail = Trail(path, 60)
+    trail.drop("run", 1, "forward", range(SIZE))
+    assert read(path) is None
+
+
+def test_slow_work_gets_more_time(path: Path) -> None:
+    trail = Trail(path, 0.001)
+    for _ in range(3):
+        trail.drop("run", 1, "forward", [1])
+        time.sleep(0.02)
+    crumb = read(path)
+    assert crumb is not None
+    assert crumb.limit_s >= 20 * 0.02

@@ -1,0 +1,120 @@
+"""What a worker's child has in hand, written where it survives the child: a page of shared memory per process.
+
+The child writes before each piece of work, Celery's parent reads it when the child has died, the supervisor looks at it
+to see whether the child hangs.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import statistics
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SIZE = 256 * 1024
+_HEADER = 8
+_HUNG = b"hung"
+MEDIAN_OF = 101
+
+
+@dataclass(frozen=True, slots=True)
+class Breadcrumb:
+    """Documents (indices into the batch's) that a process had in hand since ``since_s`` (monotonic clock).
+
+    ``limit_s`` is how long that may take; ``hung`` is set by the supervisor that ended it for taking longer.
+    """
+
+    pid: int
+    run: str
+    batch: int
+    stage: str
+    documents: tuple[int, ...]
+    since_s: float
+    limit_s: float
+    hung: bool = False
+
+
+def new_path() -> Path:
+    """A new file for one worker process; in memory, where the system has such a place."""
+    shared = Path("/dev/shm")  # noqa: S108 - the place for it on Linux
+    place = shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    handle, name = tempfile.mkstemp(prefix="penstock-", suffix=".crumb", dir=place)
+    try:
+        os.ftruncate(handle, SIZE)
+    finally:
+        os.close(handle)
+    return Path(name)
+
+
+class Trail:
+    """The writing side, in the worker's child. ``hang_limit_s`` is the least time that a piece of work is given."""
+
+    def __init__(self, path: Path, hang_limit_s: float) -> None:
+        with path.open("r+b") as file:
+            self._page = mmap.mmap(file.fileno(), SIZE)
+        self._least_s = hang_limit_s
+        self._durations: deque[float] = deque(maxlen=MEDIAN_OF)
+        self._since = 0.0
+        self._busy = False
+
+    def drop(self, run: str, batch: int, stage: str, documents: Iterable[int]) -> None:
+        """Note what is taken in hand now; an empty ``stage`` clears it."""
+        now = time.monotonic()
+        if self._busy:
+            self._durations.append(now - self._since)
+        self._since, self._busy = now, bool(stage)
+        median = statistics.median(self._durations) if self._durations else 0.0
+        data = b""
+        if stage:
+            note = {
+                "pid": os.getpid(),
+                "run": run,
+                "batch": batch,
+                "stage": stage,
+                "documents": [int(index) for index in documents],
+                "since_s": now,
+                "limit_s": max(self._least_s, 20 * median),
+            }
+            data = json.dumps(note).encode()
+        # The length last: a process that dies in between leaves an empty page, not half a note.
+        self._page[:_HEADER] = bytes(_HEADER)
+        if len(data) <= SIZE - _HEADER - len(_HUNG):
+            self._page[_HEADER : _HEADER + len(data)] = data
+            self._page[_HEADER + len(data) : _HEADER + len(data) + len(_HUNG)] = bytes(len(_HUNG))
+            self._page[:_HEADER] = len(data).to_bytes(_HEADER, "little")
+
+
+def read(path: Path) -> Breadcrumb | None:
+    """What the process had in hand; None where it had nothing, or died while writing it down."""
+    try:
+        page = path.read_bytes()
+    except OSError:
+        return None
+    length = int.from_bytes(page[:_HEADER], "little")
+    if not 0 < length <= SIZE - _HEADER:
+        return None
+    try:
+        note = json.loads(page[_HEADER : _HEADER + length])
+        hung = page[_HEADER + length : _HEADER + length + len(_HUNG)] == _HUNG
+        return Breadcrumb(**{**note, "documents": tuple(note["documents"])}, hung=hung)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def clear(path: Path) -> None:
+    """Forget what a dead process had in hand: whoever looks next must not take it for the work of its successor."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as page:
+        page[:_HEADER] = bytes(_HEADER)
+
+
+def mark_hung(path: Path) -> None:
+    """Note that what is in hand took too long; whoever reads the breadcrumb of the dead process sees it."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as page:
+        length = int.from_bytes(page[:_HEADER], "little")
+        page[_HEADER + length : _HEADER + length + len(_HUNG)] = _HUNG
