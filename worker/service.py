@@ -47,6 +47,8 @@ def serve_workers(settings: Settings, slots: list[Slot]) -> None:
         app = connect(settings)
         stack.callback(app.close)
         supervisor = stack.enter_context(Supervisor(settings, slots, client))
+        where = address.describe(settings.broker_url)
+        logger.info("%s: listening to %s; Ctrl-C ends it.", ", ".join(slot.name for slot in slots), where)
         stewardship = _Stewardship(app, client, window_of(settings, len(slots)))
         stack.callback(stewardship.resign)
         looked = 0.0

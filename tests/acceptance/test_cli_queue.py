@@ -63,6 +63,7 @@ def test_submit_ends_and_the_workers_seal(
     assert answer.code == 0, answer.err
     value = answer.value
     assert (value["state"], value["documents"], value["batches"], value["out"]) == ("running", 60, 3, str(out))
+    assert value["live_workers"] == 2
     watched = ask("status", value["run"][:8], "--watch", "--json")
     assert watched.code == 0
     assert (watched.value["state"], watched.value["rows"]) == ("sealed", 60)
@@ -122,7 +123,10 @@ def test_a_model_that_workers_cannot_see_fails_the_run_without_an_attempt(
     shutil.copytree(sealed.model, model)
     out = tmp_path / "out"
     url = ("--broker", fresh_redis.url)
-    assert ask("submit", sealed.corpus, "--out", out, "--model", model, *OPTIONS, *url).code == 0
+    submitted = ask("submit", sealed.corpus, "--out", out, "--model", model, *OPTIONS, *url)
+    assert submitted.code == 0
+    assert "No worker listens yet (`penstock worker` starts one)" in submitted.out
+    assert "No worker listens to its Redis" in ask("status", out, *url).out
     model.rename(tmp_path / "moved")
     worker = start("worker", "--devices", "cpu", *url)
     status = until(lambda: _if_state(ask("status", out, "--json", *url), "failed"), "the end of the run", worker)
@@ -175,6 +179,7 @@ def test_a_feeder_that_was_killed_is_said_to_be_missing(
     feeder.process.kill()
     feeder.wait()
     status = ask("status", out, *url)
+    assert ask("status", out, *url, "--json").value["live_workers"] == 0
     assert "Nobody reads its corpus any more" in status.out
     assert f"`penstock resume {out}` goes on" in status.out
     assert ask("cancel", out, *url).code == 0

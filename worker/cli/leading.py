@@ -20,7 +20,10 @@ from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.spec import Dtype, RunSpec
+from tasks.client import connect
+from tasks.ledger import live_workers
 from tasks.runs import open_run, refuse_foreign, refuse_other_spec
+from worker import address
 from worker.cli.options import make_request
 from worker.cli.output import emit, fault
 from worker.cli.progress import ProgressBar
@@ -112,7 +115,12 @@ def lead_opened(
         )
     seconds_total = time.monotonic() - started
     if summary is None:
-        emit(fed_json(document, store), fed_text(document, store), as_json=flags["as_json"])
+        workers = _listening(settings)
+        emit(
+            fed_json(document, store, workers=workers),
+            fed_text(document, store, workers=workers),
+            as_json=flags["as_json"],
+        )
         return 0
     return finish(store, flags, seconds_total=seconds_total)
 
@@ -154,6 +162,12 @@ def _not_sealed(summary: Summary, limit: str) -> IncompleteError:
 def documents_there(store: Store, document: RunDocument) -> int:
     """About how many documents earlier commands have committed."""
     return sum(1 for _ in store.scan(DATA)) * document.spec.batch_documents
+
+
+def _listening(settings: Settings) -> int:
+    """The worker processes on the Redis of the settings."""
+    with contextlib.closing(connect(address.client_url(settings.broker_url or ""))) as client:
+        return len(live_workers(client))
 
 
 def _quieter(settings: Settings) -> Settings:

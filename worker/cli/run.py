@@ -25,7 +25,7 @@ from worker.cli.leading import (
 from worker.cli.options import broker_option, devices_option, result_options, spec_options
 from worker.cli.progress import ProgressBar
 from worker.session import signals_raise
-from worker.settings import Settings, load
+from worker.settings import Settings, load, pin_this_process
 
 
 @click.command(short_help="Turn a corpus into a sealed dataset: all in one command.")
@@ -64,11 +64,13 @@ def run_inline_opened(
 
     A sealed one is only printed.
     """
-    from pipelines.inline import run_inline
-
     store, document = opened
     if store.exists(SUCCESS):
         return finish(store, flags)
+    if slot.is_gpu:
+        pin_this_process(slot.environment)
+    from pipelines.inline import run_inline
+
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals_raise(f"`penstock resume {store.root}` goes on."))

@@ -15,7 +15,7 @@ from pipelines.errors import InputError, PenstockError, RunError, SurroundingsEr
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.store import Store
 from tasks.client import connect
-from tasks.ledger import Ledger, known_runs
+from tasks.ledger import Ledger, known_runs, live_workers
 from tasks.runs import Status, is_locked, live_command, load_run
 from tasks.runs import status as status_of
 from worker import address
@@ -41,14 +41,14 @@ def status(**flags: Any) -> int:
     while True:
         folders = _folders(flags["which"], settings)
         found = [_status(folder, settings) for folder in folders]
-        last = not flags["watch"] or all(one.state != "running" for one in found)
+        last = not flags["watch"] or all(one.state != "running" for one, _ in found)
         if flags["as_json"] and not last:
             pass  # one object on stdout: the one that stays true
         elif flags["which"]:
-            emit(_as_json(found[0]), _text(found[0]), as_json=flags["as_json"])
+            emit(_as_json(*found[0]), _text(*found[0]), as_json=flags["as_json"])
         else:
-            values = [_as_json(one) for one in found]
-            lines = [f"{one.state:<11}  {one.run}  {one.committed:>7,} parts  {one.out}" for one in found]
+            values = [_as_json(*one) for one in found]
+            lines = [f"{one.state:<11}  {one.run}  {one.committed:>7,} parts  {one.out}" for one, _ in found]
             emit({"runs": values}, "\n".join(lines) or "No runs are known here.", as_json=flags["as_json"])
         if last:
             return 0
@@ -100,13 +100,14 @@ def _folders(which: str | None, settings: Settings) -> list[Path]:
     return matches
 
 
-def _status(folder: Path, settings: Settings) -> Status:
+def _status(folder: Path, settings: Settings) -> tuple[Status, int | None]:
+    """How a run stands, and how many worker processes listen to its Redis; None where that cannot be asked."""
     store, document = load_run(folder)
     client = _client(store, settings)
     try:
-        return status_of(store, document, client)
+        return status_of(store, document, client), len(live_workers(client)) if client is not None else None
     except PenstockError:
-        return status_of(store, document, None)  # its Redis has gone with its command
+        return status_of(store, document, None), None  # its Redis has gone with its command
     finally:
         if client is not None:
             client.close()
@@ -125,19 +126,21 @@ def _client(store: Store, settings: Settings) -> redis.Redis | None:
     return connect(address.client_url(url))
 
 
-def _as_json(one: Status) -> dict[str, Any]:
+def _as_json(one: Status, workers: int | None) -> dict[str, Any]:
     value = asdict(one)
     summary = value.pop("summary") or {}
     ledger = value.pop("ledger") or {}
-    return {**summary, **value, "ledger": ledger, "advice": _advice(one)}
+    return {**summary, **value, "ledger": ledger, "live_workers": workers, "advice": _advice(one, workers)}
 
 
-def _advice(one: Status) -> str:
+def _advice(one: Status, workers: int | None) -> str:
     """What to do about a run that does not go on by itself."""
     if one.state in ("interrupted", "cancelled", "failed"):
         return f"`penstock resume {one.out}` goes on."
     if one.state == "running" and not one.live and one.documents_planned is None:
         return f"Nobody reads its corpus any more: `penstock resume {one.out}` goes on, where the corpus can be seen."
+    if one.state == "running" and not one.live and workers == 0:
+        return "No worker listens to its Redis: `penstock worker` starts one."
     if one.state == "incomplete" and one.summary is not None and one.summary.dead_letter_documents:
         return f"Batches failed again and again: `penstock resume {one.out}` tries them again."
     if one.state == "incomplete":
@@ -145,7 +148,7 @@ def _advice(one: Status) -> str:
     return ""
 
 
-def _text(one: Status) -> str:
+def _text(one: Status, workers: int | None) -> str:
     lines = [f"Run {one.run} in {one.out}: {one.state}"]
     if one.documents_planned is not None:
         lines.append(f"  {one.committed:,} of {one.planned:,} parts; {one.documents_planned:,} documents")
@@ -158,6 +161,6 @@ def _text(one: Status) -> str:
         lines.append(f"  {one.ledger.message}")
     if one.summary is not None:
         lines.append(f"  {one.summary.rows:,} rows, {one.summary.quarantined:,} in quarantine")
-    if advice := _advice(one):
+    if advice := _advice(one, workers):
         lines.append(f"  {advice}")
     return "\n".join(lines)

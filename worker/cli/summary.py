@@ -62,8 +62,8 @@ def summary_text(value: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def fed_json(document: RunDocument, store: Store) -> dict[str, Any]:
-    """A run that is fed and left to its workers."""
+def fed_json(document: RunDocument, store: Store, *, workers: int) -> dict[str, Any]:
+    """A run that is fed and left to its workers, of which so many processes listen now."""
     totals = Plan(store).totals()
     return {
         "run": document.run,
@@ -71,15 +71,17 @@ def fed_json(document: RunDocument, store: Store) -> dict[str, Any]:
         "state": "running",
         "documents": totals.documents if totals else 0,
         "batches": totals.batches if totals else 0,
+        "live_workers": workers,
     }
 
 
-def fed_text(document: RunDocument, store: Store) -> str:
+def fed_text(document: RunDocument, store: Store, *, workers: int) -> str:
     """The same for a person."""
-    value = fed_json(document, store)
+    value = fed_json(document, store, workers=workers)
+    goes_on = "The workers go on" if workers else "No worker listens yet (`penstock worker` starts one)"
     return (
         f"Run {value['run']} is fed: {value['documents']:,} documents in {value['batches']:,} batches. "
-        f"The workers go on; `penstock status {value['out']}` says how far they are."
+        f"{goes_on}; `penstock status {value['out']}` says how far they are."
     )
 
 
