@@ -153,11 +153,6 @@ def pin_this_process(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
-def pin_this_process(environment: Mapping[str, str]) -> None:
-    """Take over a slot's environment in this very process; before torch is loaded."""
-    os.environ.update(environment)
-
-
 def cuda_visible_devices() -> str | None:
     """What the surroundings (a cluster's scheduler) allow this process to see, as CUDA writes it; None: everything."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
