@@ -22,6 +22,7 @@ from pipelines.errors import ForeignFolderError, InputError, SurroundingsError
 from pipelines.parts.layout import DATA, LIVE, RUN, SPOOLED, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
+from pipelines.parts.replay_mark import read_mark, replay_command
 from pipelines.parts.run_document import RunDocument, load, put_if_absent
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
@@ -145,7 +146,8 @@ def is_locked(store: Store) -> bool:
 class Status:
     """How a run stands. ``planned`` and ``committed`` count batches; ``documents_planned`` is None before the plan is
 
-    sealed. ``summary`` is there once a manifest is, ``ledger`` where its Redis could be asked.
+    sealed. ``summary`` is there once a manifest is, ``ledger`` where its Redis could be asked, ``replay`` is the
+    command that goes on with an interrupted replay of the quarantine.
     """
 
     run: str
@@ -157,6 +159,7 @@ class Status:
     documents_planned: int | None
     summary: Summary | None
     ledger: Counts | None
+    replay: str = ""
 
 
 def status(store: Store, document: RunDocument, client: redis.Redis | None) -> Status:
@@ -165,10 +168,13 @@ def status(store: Store, document: RunDocument, client: redis.Redis | None) -> S
     ledger = Ledger(client, document.run).state() if client is not None else None
     summary = load_summary(store)
     live = is_locked(store)
+    replaying = None if store.exists(SUCCESS) else read_mark(store)
     if store.exists(SUCCESS):
         state = "sealed"
     elif live or (ledger is not None and ledger.state == "running"):
         state = "running"
+    elif replaying is not None:
+        state = "interrupted"
     elif ledger is not None and ledger.state != "unknown":
         state = ledger.state
     else:
@@ -183,6 +189,7 @@ def status(store: Store, document: RunDocument, client: redis.Redis | None) -> S
         documents_planned=totals.documents if totals else None,
         summary=summary,
         ledger=ledger,
+        replay=replay_command(store.root, replaying.reason) if replaying is not None and state == "interrupted" else "",
     )
 
 

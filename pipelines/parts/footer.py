@@ -32,6 +32,7 @@ class PartMeta:
 
     ``count`` is the items of the batch, rejects included; ``input_digest`` the plan's hex digest of them. ``slot`` and
     ``device`` name who computed it, ``started_unix_s`` when the batch was claimed; the tokens are sums over documents.
+    ``generation`` is 1, or that of the replay that rewrote the part.
     """
 
     run: str
@@ -49,6 +50,7 @@ class PartMeta:
     tokens_used: int = 0
     truncated: int = 0
     peak_rss_bytes: int = 0
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class Footer:
     rejects_by_reason: Mapping[str, int]
     quarantine: str
     quarantine_sha256: str
+    generation: int
     file_rows: int
     schema: pa.Schema
 
@@ -170,4 +173,5 @@ def _parse(values: Mapping[str, str], file_rows: int, schema: pa.Schema) -> Foot
     reasons = {str(reason): int(count) for reason, count in json.loads(values["rejects_by_reason"]).items()}
     fields: dict[str, Any] = {key: values[key] for key in _TEXTS} | {key: int(values[key]) for key in _COUNTS}
     fields |= {key: float(values[key]) for key in ("started_unix_s", "committed_unix_s")}
+    fields["generation"] = int(values.get("generation", "1"))  # parts were written before there were replays
     return Footer(**fields, rejects_by_reason=reasons, file_rows=file_rows, schema=schema)

@@ -18,7 +18,7 @@ from pipelines.parts.card import card
 from pipelines.parts.cover import NamedFiles, part_differences, quarantine_differences
 from pipelines.parts.duplicates import count_duplicates
 from pipelines.parts.footer import Footer, read_footer
-from pipelines.parts.layout import CARD, DATA, MANIFEST, QUARANTINE, SUCCESS, batch_of_part, part_name
+from pipelines.parts.layout import CARD, DATA, MANIFEST, QUARANTINE, REPLAY, SUCCESS, batch_of_part, part_name
 from pipelines.parts.limit import DEFAULT_LIMIT, Limit
 from pipelines.parts.listing import (
     DeadLetter,
@@ -103,7 +103,7 @@ def seal(
             workers=tally.workers(),
             quarantined_by_reason=dict(sorted(tally.reasons.items())),
             warnings=tally.sums["warnings"],
-            generation=previous.summary.generation if previous else 1,
+            generation=max(tally.generation, previous.summary.generation if previous else 1),
         )
         head = Head(
             run=document.run,
@@ -131,7 +131,7 @@ def _publish(
     else:
         store.remove(SUCCESS)
         if previous is not None:
-            generation = previous.summary.generation + 1
+            generation = max(previous.summary.generation + 1, head.summary.generation)
             head = replace(head, summary=replace(head.summary, generation=generation))
         store.replace(CARD, card(document, head.summary, schema))
     sha256 = write(store, head, lines)
@@ -141,6 +141,7 @@ def _publish(
             store.replace(SUCCESS, success)
     else:
         store.remove(SUCCESS)
+    store.remove(REPLAY)  # whatever was replayed is listed now
     return head.summary
 
 
@@ -197,7 +198,7 @@ class _Audit:
 
     def _digest(self, name: str, footer: Footer) -> tuple[int, str]:
         receipt = self.receipts.get(footer.batch)
-        if receipt is None:
+        if receipt is None or footer.generation > 1:  # the receipt of a part that was replayed is the old part's
             return self.store.digest(name)
         size = self.store.size(name)
         if size != receipt[0]:

@@ -32,8 +32,13 @@ def to_table(rejects: Sequence[Reject]) -> pa.Table:
             reject.text_sha256,
         )
         for column, value in zip(columns.values(), row, strict=True):
-            column.append(value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value)
+            column.append(as_stored(value) if isinstance(value, str) else value)
     return pa.table(columns, schema=QUARANTINE_SCHEMA)
+
+
+def as_stored(text: str) -> str:
+    """A text as the quarantine has it: what cannot be UTF-8 is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def from_table(table: pa.Table) -> Iterator[Reject]:

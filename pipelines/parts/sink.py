@@ -23,7 +23,7 @@ from pipelines.parts.layout import part_name
 from pipelines.parts.schema import ROW_GROUP_ROWS, writer_options
 from pipelines.parts.store import Store, storage
 
-__all__ = ["Committed", "Footer", "PartMeta", "commit", "is_committed", "part_name", "read_footer"]
+__all__ = ["Committed", "Footer", "PartMeta", "commit", "is_committed", "part_name", "read_footer", "recommit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,11 @@ def commit(
     Raises InfrastructureError where the storage fails; nothing is committed then and the batch may be tried again.
     """
     name = part_name(meta.batch)
-    if table.num_rows + len(rejects) != meta.count:
-        message = f"batch {meta.batch}: {table.num_rows} rows and {len(rejects)} rejects of {meta.count} documents"
-        raise PenstockError(f"{message}: this is a bug.")
+    _check_count(meta, table, rejects)
     if is_committed(store, meta.batch):
         return Committed(name, False, table.num_rows, len(rejects), 0, "")
-    evidence = [*rejects, *warnings]
-    quarantine_file, quarantine_sha256 = quarantine.write(store, meta.batch, evidence) if evidence else ("", "")
-    outcome = Outcome(
-        rows=table.num_rows,
-        rejects=len(rejects),
-        warnings=len(warnings),
-        committed_unix_s=time.time(),
-        rejects_by_reason=Counter(str(reject.reason) for reject in rejects),
-        quarantine=quarantine_file,
-        quarantine_sha256=quarantine_sha256,
-    )
+    outcome = _outcome(store, meta, table, rejects, warnings, committed_unix_s=time.time())
+    quarantine_file = outcome.quarantine
     temporary = store.new_temporary()
     try:
         size, sha256 = _write_part(temporary, table, footer_metadata(meta, outcome))
@@ -108,6 +97,64 @@ def commit(
     elif quarantine_file and read_footer(store, meta.batch).quarantine != quarantine_file:
         store.remove(quarantine_file)
     return Committed(name, won, table.num_rows, len(rejects), size, sha256)
+
+
+def recommit(
+    store: Store,
+    before: Footer,
+    meta: PartMeta,
+    table: pa.Table,
+    rejects: Sequence[Reject],
+    warnings: Sequence[Reject] = (),
+) -> None:
+    """Put a replayed part in the place of the one with the footer ``before``, in one step; for the folder's holder.
+
+    The new quarantine file comes first, the old one goes last: whatever part is there, the file it names is there too.
+    No receipt is left: the seal takes the digest of a part that was rewritten from the part. Raises
+    InfrastructureError where the storage fails; the part is the old one or the new one then.
+    """
+    _check_count(meta, table, rejects)
+    # Not the time of this step: the intervals of a run's parts are those in which its workers worked.
+    outcome = _outcome(store, meta, table, rejects, warnings, committed_unix_s=before.committed_unix_s)
+    temporary = store.new_temporary()
+    try:
+        _write_part(temporary, table, footer_metadata(meta, outcome))
+        _check_part(temporary, meta, table.schema)
+        store.replace_by(temporary, part_name(meta.batch))
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    if before.quarantine and before.quarantine != outcome.quarantine:
+        store.remove(before.quarantine)
+
+
+def _check_count(meta: PartMeta, table: pa.Table, rejects: Sequence[Reject]) -> None:
+    if table.num_rows + len(rejects) != meta.count:
+        message = f"batch {meta.batch}: {table.num_rows} rows and {len(rejects)} rejects of {meta.count} documents"
+        raise PenstockError(f"{message}: this is a bug.")
+
+
+def _outcome(
+    store: Store,
+    meta: PartMeta,
+    table: pa.Table,
+    rejects: Sequence[Reject],
+    warnings: Sequence[Reject],
+    *,
+    committed_unix_s: float,
+) -> Outcome:
+    """Write the batch's quarantine file, if it has something to write; what the part's footer says about both."""
+    evidence = [*rejects, *warnings]
+    quarantine_file, quarantine_sha256 = quarantine.write(store, meta.batch, evidence) if evidence else ("", "")
+    return Outcome(
+        rows=table.num_rows,
+        rejects=len(rejects),
+        warnings=len(warnings),
+        committed_unix_s=committed_unix_s,
+        rejects_by_reason=Counter(str(reject.reason) for reject in rejects),
+        quarantine=quarantine_file,
+        quarantine_sha256=quarantine_sha256,
+    )
 
 
 def _write_part(path: Path, table: pa.Table, metadata: dict[bytes, bytes]) -> tuple[int, str]:

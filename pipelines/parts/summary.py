@@ -78,6 +78,7 @@ class Tally:
     def __init__(self) -> None:
         self.parts = 0
         self.bytes = 0
+        self.generation = 1
         self.sums: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._workers: dict[tuple[str, str], list[float]] = {}
@@ -88,6 +89,7 @@ class Tally:
         """Count one part."""
         self.parts += 1
         self.bytes += size_bytes
+        self.generation = max(self.generation, footer.generation)
         for name in ("rows", "rejects", "warnings", "tokens", "tokens_used", "truncated"):
             self.sums[name] += getattr(footer, name)
         self.reasons.update(footer.rejects_by_reason)

@@ -24,6 +24,7 @@ from pipelines.parts.layout import (
 from pipelines.parts.limit import Limit
 from pipelines.parts.listing import Head, PartRecord, read_head, read_parts, success_bytes
 from pipelines.parts.plan import Plan, PlanEntry, Totals
+from pipelines.parts.replay_mark import read_mark
 from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
@@ -68,6 +69,9 @@ def _seal_differences(store: Store, document: RunDocument, head: Head) -> Iterat
     data = store.read_if_present(SUCCESS)
     if data is None:
         why = "it has dead letters" if head.dead_letters else "too much is in quarantine, or the seal was interrupted"
+        mark = read_mark(store)
+        if mark is not None:
+            why = "a replay of the quarantine was interrupted"
         yield f"{SUCCESS} is missing: {why}."
     else:
         if data != success_bytes(document.run, store.digest(MANIFEST)[1]):
@@ -129,6 +133,11 @@ class _Comparison:
             return
         size, sha256 = self.store.digest(name)
         if (size, sha256) != (record.bytes, record.sha256):
+            footer = self._replayed(entry)
+            if footer is not None:
+                self.named.note(footer)
+                yield f"{name} was rewritten by a replay that was not sealed: {MANIFEST} lists it as it was before."
+                return
             what = f"{size} bytes, {record.bytes} were written" if size != record.bytes else "its bytes were changed"
             yield f"{name} is damaged: {what}."
             return  # nothing in it can be trusted, not even to be read
@@ -153,6 +162,17 @@ class _Comparison:
         if footer.batch == entry.batch:
             self.named.note(footer)
             self.tally.add(footer, size)
+
+    def _replayed(self, entry: PlanEntry) -> Footer | None:
+        """The footer of a part that an interrupted replay has rewritten; None for any other."""
+        mark = read_mark(self.store)
+        if mark is None:
+            return None
+        try:
+            footer = read_footer(self.store, entry.batch)
+        except VerificationError:
+            return None
+        return footer if footer.batch == entry.batch and footer.generation == mark.generation else None
 
     def _evidence(self, footer: Footer) -> Iterator[str]:
         if not footer.quarantine:

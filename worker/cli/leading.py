@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,16 +125,25 @@ def lead_opened(
     return finish(store, flags, seconds_total=seconds_total)
 
 
-def finish(store: Store, flags: dict[str, Any], *, seconds_total: float = 0.0) -> int:
-    """Print what the manifest says. Raises IncompleteError where the run could not be sealed."""
+def finish(
+    store: Store,
+    flags: dict[str, Any],
+    *,
+    seconds_total: float = 0.0,
+    also: Mapping[str, Any] | None = None,
+    first: str = "",
+) -> int:
+    """Print what the manifest says, with what the command did: ``also`` in the object, ``first`` before the text.
+
+    Raises IncompleteError where the run could not be sealed.
+    """
     head = read_head(store)
     assert head is not None, "a finished run has a manifest; this is a bug"
     summary = replace(head.summary, out=str(store.root))
-    value = summary_json(
-        summary, seconds_total=seconds_total, redis_peak_bytes=head.statistics.get("redis_peak_bytes", 0)
-    )
+    peak = head.statistics.get("redis_peak_bytes", 0)
+    value = summary_json(summary, seconds_total=seconds_total, redis_peak_bytes=peak) | dict(also or {})
     if summary.state == "sealed":
-        emit(value, summary_text(value), as_json=flags["as_json"])
+        emit(value, first + summary_text(value), as_json=flags["as_json"])
         return 0
     error = _not_sealed(summary, head.max_quarantined)
     if not flags["as_json"]:

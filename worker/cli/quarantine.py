@@ -1,8 +1,11 @@
-"""``penstock quarantine``: what was rejected, and why."""
+"""``penstock quarantine``: what was rejected, and why; and another try."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,15 @@ import click
 
 from pipelines.documents import Reason
 from pipelines.parts.quarantine import read_run
-from tasks.runs import load_run
-from worker.cli.options import Command, result_options
+from pipelines.parts.replay_mark import check_replayable, replay_command
+from tasks.runs import load_run, locked
+from worker import gpu, logs
+from worker.cli.leading import finish
+from worker.cli.options import Command, devices_option, result_options
 from worker.cli.output import emit
+from worker.cli.progress import ProgressBar
+from worker.session import signals_raise
+from worker.settings import load, pin_this_process
 
 
 def _arguments(command: Command) -> Command:
@@ -26,7 +35,7 @@ def _arguments(command: Command) -> Command:
 
 @click.group()
 def quarantine() -> None:
-    """What was rejected, and why."""
+    """What was rejected, and why; and another try."""
 
 
 @quarantine.command("list")
@@ -54,6 +63,43 @@ def show(**flags: Any) -> None:
     for value in values:
         del value["origin"]
     emit({"quarantine": values}, "\n".join(lines) or "The quarantine is empty.", as_json=flags["as_json"])
+
+
+@quarantine.command()
+@devices_option
+@_arguments
+def replay(**flags: Any) -> int:
+    """Extract the documents of DIR that are in quarantine again, in this process, and seal the run anew.
+
+    What was rejected while reading (bad_json, empty_text, …) stays: the corpus of a run does not change.
+    """
+    reason = Reason(flags["reason"]) if flags["reason"] else None
+    check_replayable(reason)
+    settings = load(devices=flags["devices"], log_level="debug" if flags["debug"] else None)
+    logs.configure(settings)
+    store, document = load_run(flags["folder"].absolute())
+    slot = gpu.slots(settings.devices)[0]
+    if slot.is_gpu:
+        pin_this_process(slot.environment)
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_raise(f"`{replay_command(store.root, reason)}` goes on."))
+        stack.enter_context(locked(store, command="quarantine replay", broker_url=None))
+        bar = stack.enter_context(ProgressBar(quiet=flags["as_json"]))
+        from pipelines.replay import replay as replay_run
+
+        done = replay_run(
+            store,
+            document,
+            reason=reason,
+            device="cuda" if slot.is_gpu else "cpu",
+            token_budget=settings.token_budget,
+            on_part=bar.part,
+        )
+    failed = done.documents - done.recovered
+    first = f"Replayed {done.documents:,} documents: {done.recovered:,} have a row now, {failed:,} failed again.\n"
+    seconds_total = time.monotonic() - started
+    return finish(store, flags, seconds_total=seconds_total, also={"replayed": asdict(done)}, first=first)
 
 
 def _rows(flags: dict[str, Any]) -> Any:

@@ -135,6 +135,8 @@ def _as_json(one: Status, workers: int | None) -> dict[str, Any]:
 
 def _advice(one: Status, workers: int | None) -> str:
     """What to do about a run that does not go on by itself."""
+    if one.replay:
+        return f"A replay was interrupted: `{one.replay}` goes on; `penstock resume {one.out}` seals what is there."
     if one.state in ("interrupted", "cancelled", "failed"):
         return f"`penstock resume {one.out}` goes on."
     if one.state == "running" and not one.live and one.documents_planned is None:

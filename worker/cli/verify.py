@@ -9,7 +9,7 @@ import click
 
 from pipelines.errors import VerificationError
 from pipelines.parts.verify import verify as differences_of
-from tasks.runs import load_run
+from tasks.runs import load_run, status
 from worker.cli.options import result_options
 from worker.cli.output import emit, fault
 
@@ -21,17 +21,18 @@ SHOWN = 10
 @result_options
 def verify(**flags: Any) -> int:
     """Recompute digests, counts and coverage of the dataset in DIR; exit 6 where anything differs."""
-    store, _ = load_run(flags["folder"].absolute())
+    store, document = load_run(flags["folder"].absolute())
     differences = differences_of(store)
     value = {"out": str(store.root), "verified": not differences, "differences": differences}
     if not differences:
         emit(value, f"{store.root}: everything is as its manifest says.", as_json=flags["as_json"])
         return 0
     more = f" (and {len(differences) - SHOWN:,} more)" if len(differences) > SHOWN else ""
-    error = VerificationError(
-        f"{store.root}: {'; '.join(line.rstrip('.') for line in differences[:SHOWN])}{more}.",
-        "Remove what is damaged or foreign, and _SUCCESS; then `penstock resume` makes what is missing.",
-    )
+    hint = "Remove what is damaged or foreign, and _SUCCESS; then `penstock resume` makes what is missing."
+    if replay := status(store, document, None).replay:
+        hint = f"`{replay}` goes on; `penstock resume {store.root}` seals what is there."
+    message = f"{store.root}: {'; '.join(line.rstrip('.') for line in differences[:SHOWN])}{more}."
+    error = VerificationError(message, hint)
     if not flags["as_json"]:
         raise error
     emit({**value, "error": fault(error)}, "", as_json=True)
