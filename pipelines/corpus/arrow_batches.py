@@ -8,7 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.corpus.arrow_values import is_text
+from pipelines.corpus.bombs import rows_fault
+from pipelines.corpus.evidence import DamagedFile
 from pipelines.corpus.parquet_batches import DAMAGE, damage, surroundings
+from pipelines.corpus.regular import check_regular
 
 MAGIC = b"ARROW1"
 _STREAM_BEGINS = 8
@@ -19,9 +22,12 @@ def arrow_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.Re
     """The rows of a file from ``row`` on, of those columns that it has. Raises DamagedFile after all good batches."""
     before = 0
     try:
-        # Mapped, because a batch can be as large as the file.
-        with pa.memory_map(path) as source:
+        # Read and not mapped: whoever cuts a mapped file short kills the process that looks at it (SIGBUS).
+        with _opened(path) as source:
+            size = source.size()
             for batch in _all_batches(source, columns):
+                if fault := rows_fault(before + batch.num_rows, size):
+                    raise DamagedFile(max(row, before), 0, fault)
                 skip = max(0, row - before)
                 if skip < batch.num_rows:
                     yield _checked(batch.slice(skip) if skip else batch)
@@ -33,11 +39,16 @@ def arrow_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.Re
 def arrow_schema(path: str) -> pa.Schema | None:
     """The schema of a file or stream, or None where it cannot be read."""
     try:
-        with pa.memory_map(path) as source:
+        with _opened(path) as source:
             return _open_stream(source, None).schema
     except DAMAGE as error:
         surroundings(error)
         return None
+
+
+def _opened(path: str) -> Any:
+    check_regular(path)
+    return pa.OSFile(path, "rb")
 
 
 def _all_batches(source: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,7 @@
 """The bytes of a file, plain or compressed, as a stream of blocks; a file is never decompressed whole.
 
 Files of several gzip members, zstd frames, bz2 or xz streams are one stream; zero padding between them is allowed.
+A file that gives out of all proportion more than it holds is a bomb, and read no further.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import zstandard
+
+from pipelines.corpus.bombs import bytes_fault
+from pipelines.corpus.regular import open_regular
 
 BLOCK_BYTES = 2**20
 
@@ -27,6 +31,10 @@ class DamagedStreamError(Exception):
     """The compressed data cannot be read on; the message says why."""
 
 
+class _BombError(DamagedStreamError):
+    """The data could be read on, and should not be."""
+
+
 def blocks(path: str, compression: str, offset: int = 0) -> Iterator[bytes]:
     """The decompressed bytes of a file from ``offset`` on, in blocks that are never empty.
 
@@ -34,7 +42,7 @@ def blocks(path: str, compression: str, offset: int = 0) -> Iterator[bytes]:
     Raises DamagedStreamError after everything that could be read, OSError where the file itself cannot be.
     """
     if compression == "none":
-        with open(path, "rb", buffering=0) as file:
+        with open_regular(path, buffering=0) as file:
             file.seek(offset)
             while block := file.read(BLOCK_BYTES):
                 yield block
@@ -79,8 +87,12 @@ def _decompressed(path: str, compression: str) -> Iterator[bytes]:
         for data in _slices(path, size):
             for piece in members.feed(data):
                 given += len(piece)
+                if fault := bytes_fault(given, taken + len(data)):
+                    raise _BombError(fault)
                 yield piece
             taken += len(data)
+    except _BombError:
+        raise
     except DamagedStreamError:
         members = _Members(compression)
         for data in _slices(path, size, single_from=taken):
@@ -152,7 +164,7 @@ _CODECS: dict[str, tuple[Callable[[], Any], Callable[[Any, bytes], Iterator[byte
 
 def _slices(path: str, size: int, single_from: int | None = None) -> Iterator[bytes]:
     position = 0
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while data := file.read(size if single_from is None or position < single_from else 1):
             yield data
             position += len(data)

@@ -12,13 +12,15 @@ import pyarrow as pa
 
 from pipelines.corpus.arrow_batches import arrow_batches, arrow_schema
 from pipelines.corpus.arrow_values import ARROW_ERRORS, id_values, plain_array, python_values, text_values
-from pipelines.corpus.evidence import DamagedFile
+from pipelines.corpus.evidence import DamagedFile, first_line
+from pipelines.corpus.expanded import expanded_bytes, shares
 from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.corpus.parquet_batches import parquet_batches, parquet_schema
 from pipelines.spec import CorpusSpec, Format, Shard
 
 _SLICE_BYTES = 8 * 2**20
 _SLICE_ROWS = 1024
+_ROW_BYTES = 256 * 2**20
 
 
 def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, _line: int) -> Iterator[Step]:
@@ -44,28 +46,45 @@ def schema(shard: Shard) -> pa.Schema | None:
 
 
 def _convertible(batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
-    """Parts small enough to become Python values. Raises DamagedFile at a dictionary index that is out of bounds."""
+    """Parts small enough to become Python values. Raises DamagedFile at a row that no part can hold."""
     rows = batch.num_rows
     size = max(1, min(_SLICE_ROWS, rows * _SLICE_BYTES // max(1, batch.get_total_buffer_size())))
+    shared = any(map(shares, batch.schema.types))
     for begin in range(0, rows, size):
         part = batch.slice(begin, size)
-        if _is_sound(part):
+        if not shared:
             yield part
-            continue
-        for index in range(part.num_rows):
-            single = part.slice(index, 1)
-            if not _is_sound(single):
-                raise DamagedFile(row + begin + index, 0, "a dictionary index is out of bounds")
-            yield single
+        else:
+            yield from _expandable(part, row + begin)
 
 
-def _is_sound(part: pa.RecordBatch) -> bool:
-    """Whether dictionaries can be decoded. Other columns were checked where they were read."""
+def _expandable(part: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
+    """Parts of rows that share values, small enough when each has its own; halved until they are."""
+    waiting = [part]
+    while waiting:
+        part = waiting.pop()
+        detail = _fault(part)
+        if not detail:
+            yield part
+            row += part.num_rows
+        elif part.num_rows == 1:
+            raise DamagedFile(row, 0, detail)
+        else:
+            half = part.num_rows // 2
+            waiting += [part.slice(half), part.slice(0, half)]
+
+
+def _fault(part: pa.RecordBatch) -> str:
+    """Why rows cannot become values of their own, or nothing. Other columns were checked where they were read."""
     try:
+        size = sum(expanded_bytes(column) for column in part.columns if shares(column.type))
+        limit = _SLICE_BYTES if part.num_rows > 1 else _ROW_BYTES
+        if size > limit:
+            return f"decompression bomb? one row has {size} bytes of values, at most {limit} are read"
         _plain_columns(part)
-    except ARROW_ERRORS:
-        return False
-    return True
+    except ARROW_ERRORS as error:
+        return "a dictionary index is out of bounds" if isinstance(error, IndexError) else first_line(error)
+    return ""
 
 
 def _plain_columns(part: pa.RecordBatch) -> dict[str, pa.Array]:

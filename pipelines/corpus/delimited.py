@@ -18,6 +18,10 @@ from pipelines.spec import CorpusSpec, Format, Shard
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
 
 
+MAX_COLUMNS = 65_536
+"""A header with more is no header: each column costs a thousand times the byte that separates it."""
+
+
 class BadHeaderError(Exception):
     """The first record of a file does not name its columns; the message says why."""
 
@@ -69,6 +73,8 @@ def header(shard: Shard, encoding: str, named: bool) -> tuple[tuple[str, ...], i
         raise BadHeaderError(f"its first line cannot be read ({first_line(error)})") from error
     if not record.closed:
         raise BadHeaderError("a quoted field in its first line never ends")
+    if len(fields) > MAX_COLUMNS:
+        raise BadHeaderError(f"its first line has {len(fields)} fields, at most {MAX_COLUMNS} are read")
     if not named:
         return tuple(str(index) for index in range(len(fields))), record.offset, record.number - 1
     return tuple(fields), record.next_offset, record.last_number

@@ -8,6 +8,7 @@ import orjson
 
 from pipelines.corpus.arrow_batches import MAGIC as ARROW_MAGIC
 from pipelines.corpus.blocks import DamagedStreamError, blocks
+from pipelines.corpus.regular import open_regular
 from pipelines.errors import InputError
 from pipelines.spec import Format
 
@@ -40,7 +41,7 @@ def compression_of(path: str) -> str:
     The first bytes decide. Where they name none, a file with a suffix of compression that is no text either is taken
     at its suffix: it is damaged, and will be rejected as such.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD_BYTES)
     for magic, name in _MAGIC_COMPRESSION.items():
         if head.startswith(magic):

@@ -23,7 +23,10 @@ def discover(arguments: Sequence[str], options: CorpusOptions) -> CorpusSpec:
     if not arguments:
         raise UsageError("No corpus is given, wanted at least one file, folder or glob.")
     shards = tuple(shard for argument in arguments for shard in _argument_shards(argument, options))
-    found = survey(shards, options)
+    try:
+        found = survey(shards, options)
+    except OSError as error:
+        raise _unreadable(error, "A file of the corpus") from error
     check_columns(found, options)
     return CorpusSpec(
         shards=shards,
@@ -46,8 +49,7 @@ def _argument_shards(argument: str, options: CorpusOptions) -> list[Shard]:
             files = _picked(files, options.format)
         shards = [_shard(file, chosen, options.encoding) for file in files]
     except OSError as error:
-        name = error.filename or argument
-        raise InputError(f"{name} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
+        raise _unreadable(error, argument) from error
     first = shards[0]
     for shard in shards:
         if shard.format is not first.format:
@@ -56,6 +58,14 @@ def _argument_shards(argument: str, options: CorpusOptions) -> list[Shard]:
                 "Pick one with --format, or give the files as arguments of their own.",
             )
     return shards
+
+
+def _unreadable(error: OSError, name: str) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(
+            f"{error.filename or name} is gone since the corpus was listed.", "Put it back, or start again."
+        )
+    return InputError(f"{error.filename or name} cannot be read: {error.strerror or error}.", "Check its permissions.")
 
 
 def _picked(files: list[CorpusFile], format_: Format) -> list[CorpusFile]:

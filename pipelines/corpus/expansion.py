@@ -1,4 +1,8 @@
-"""CORPUS arguments as files: a file, everything in a folder, or what a glob matches."""
+"""CORPUS arguments as files: a file, everything in a folder, or what a glob matches.
+
+A folder, or a glob, names what lies inside of it. A link in it that leads out would read files that nobody named, so it
+is refused; a link that is an argument itself is named, and followed.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ def expand(argument: str) -> list[CorpusFile]:
 
     A folder is read with its subfolders; files and folders in it whose names start with ``.`` or ``_`` are left
     out. Folders and globs are ordered by the bytes of the path. Names are relative to the folder, or to the part of
-    a glob before its first wildcard. Raises InputError where there is nothing to read.
+    a glob before its first wildcard. Raises InputError where there is nothing to read, and for a link that leads out
+    of the folder, or of that part of the glob.
     """
     if argument == "-":
         raise UsageError("'-' (standard input) is not a file.", "It has to be spooled first.")
@@ -43,6 +48,7 @@ def expand(argument: str) -> list[CorpusFile]:
     root = _fixed_part(argument)
     files = []
     for match in glob.iglob(argument, recursive=True):
+        _refuse_way_out(match, root)
         if os.path.isdir(match):
             files += list(_walk(Path(match), root))
         else:
@@ -57,17 +63,43 @@ def _sorted(files: list[CorpusFile]) -> list[CorpusFile]:
     return sorted(set(files), key=lambda file: os.fsencode(file.path))
 
 
-def _walk(folder: Path, root: Path, above: frozenset[str] = frozenset()) -> Iterator[CorpusFile]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return  # a link to a folder around it
-    for entry in os.scandir(folder):
-        if entry.name.startswith(_HIDDEN):
+def _walk(top: Path, root: Path) -> Iterator[CorpusFile]:
+    """The files in a folder and its subfolders, each folder once: links to folders come last, when the rest is known.
+
+    Not recursive, because folders can be nested deeper than calls; once, because links can make 2^n ways to one.
+    """
+    seen: set[str] = set()
+    folders, links = [str(top)], list[str]()
+    while folders or links:
+        if not folders:
+            links.sort(key=os.fsencode, reverse=True)
+            folders.append(links.pop())
+        folder = folders.pop()
+        real = os.path.realpath(folder)
+        if real in seen:
             continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), root, above | {real})
-        else:
-            yield _file(Path(entry.path), root)
+        seen.add(real)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_HIDDEN):
+                    continue
+                linked = entry.is_symlink()
+                if linked:
+                    _refuse_way_out(entry.path, root)
+                if entry.is_dir():
+                    (links if linked else folders).append(entry.path)
+                else:
+                    yield _file(Path(entry.path), root)
+
+
+def _refuse_way_out(path: str, root: Path) -> None:
+    """Raises InputError where a path within ``root`` is, after its links, not within it."""
+    inside, real = os.path.realpath(root), os.path.realpath(path)
+    if os.path.commonpath([inside, real]) != inside:
+        raise InputError(
+            f"{_shown(path)} leads out of {_shown(str(root))}, to {_shown(real)}.",
+            "Remove the link, or give what it leads to as an argument of its own.",
+        )
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -87,11 +119,15 @@ def _file(path: Path, root: Path) -> CorpusFile:
     except UnicodeEncodeError as error:
         raise InputError(f"The file name {_shown(absolute)} is not valid UTF-8.", "Rename the file.") from error
     if not os.path.exists(path):
-        raise InputError(f"{absolute} is a link to nothing.", "Remove it, or put its target back.")
+        raise InputError(f"{_shown(absolute)} is a link to nothing.", "Remove it, or put its target back.")
     if not os.path.isfile(path):
-        raise InputError(f"{absolute} is not a regular file.", "Give a file, or '-' for standard input.")
+        raise InputError(f"{_shown(absolute)} is not a regular file.", "Give a file, or '-' for standard input.")
     return CorpusFile(absolute, Path(os.path.relpath(absolute, os.path.abspath(root))).as_posix())
 
 
 def _shown(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A name on one line, whatever characters it has."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in name
+    )

@@ -14,6 +14,11 @@ from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.documents import Reason, Reject
 from pipelines.spec import CorpusSpec, Shard
 
+MAX_DEPTH = 64
+"""Arrays and objects within each other, the document itself included. What walks a value later may recurse."""
+
+_CONTAINERS = (dict, list)
+
 
 def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, line: int) -> Iterator[Step]:
     """The items of a file from a byte offset on. Raises DamagedFile after all that could be read."""
@@ -28,12 +33,16 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, li
             start = after
             after = start + len(raw) + end
             if raw and not raw.isspace():
+                values = None  # 16 MB of JSON can be 600 MB of values: never those of two lines
                 try:
                     values = loads(raw if encoding is None else raw.decode(encoding))
                 except ValueError as error:
                     yield _unreadable(shard, start, number, raw, error), after, number, 0
                 else:
-                    if type(values) is dict:
+                    if _too_deep(raw, values):
+                        detail = f"it nests arrays and objects over {MAX_DEPTH} deep"
+                        yield reject_at(shard, start, number, Reason.BAD_JSON, detail, raw), after, number, 0
+                    elif type(values) is dict:
                         yield document(values, start, number, raw), after, number, 0
                     else:
                         detail = f"the line is a JSON {type(values).__name__}, wanted an object"
@@ -56,7 +65,8 @@ def sample(shard: Shard, encoding: str) -> Iterator[tuple[dict[str, Any] | None,
                     values = orjson.loads(raw.decode(encoding) if decode else raw)
                 except ValueError:
                     values = None
-                yield (values if isinstance(values, dict) else None), len(raw)
+                usable = isinstance(values, dict) and not _too_deep(raw, values)
+                yield (values if usable else None), len(raw)
     except DamagedFile:
         return
 
@@ -65,6 +75,29 @@ def long_line(shard: Shard, line: LongLine) -> Reject:
     """The reject that a line over the limit becomes."""
     detail = f"the line has {line.size} bytes, at most {MAX_LINE_BYTES} are read"
     return reject_at(shard, line.offset, line.number, Reason.TOO_LONG, detail, line.head, sha256=line.sha256)
+
+
+def _too_deep(raw: bytes, values: Any) -> bool:
+    """Whether a parsed line nests over MAX_DEPTH deep. (The parser's own limit keeps it from overflowing its stack.)"""
+    if type(values) is dict:
+        for value in values.values():
+            if type(value) in _CONTAINERS:
+                break
+        else:
+            return False
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return False
+    level = [values]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            for child in (value.values() if type(value) is dict else value if type(value) is list else ())
+            if type(child) in _CONTAINERS
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _unreadable(shard: Shard, offset: int, number: int, raw: bytes, error: ValueError) -> Reject:

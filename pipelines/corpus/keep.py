@@ -10,6 +10,7 @@ from pipelines.spec import arrow_type
 
 _INT64 = range(-(2**63), 2**63)
 _ALONE = {"bool": "bool", "int": "int64", "float": "double", "str": "string"}
+"""What Python calls a type, and the Arrow type that holds it; Arrow's own ``float`` is ``float32`` here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class KeepOption:
 def parse_keep(text: str) -> KeepOption:
     """``COL[:TYPE][=NAME]`` as values. The last ``=`` and the last ``:`` before it count.
 
-    TYPE is ``json`` or a name of an Arrow type such as ``int64``, ``double``, ``string``, ``date32`` or
-    ``timestamp[us]``. Raises UsageError.
+    TYPE is ``json``, ``int``, ``float``, ``str`` or ``bool`` as in Python, or a name of an Arrow type such as
+    ``int64``, ``double``, ``string``, ``date32`` or ``timestamp[us]``. Raises UsageError.
     """
     column, equals, name = text.rpartition("=") if "=" in text else (text, "", "")
     head, colon, type_name = column.rpartition(":")
@@ -33,10 +34,11 @@ def parse_keep(text: str) -> KeepOption:
         column = head
     if not column or (equals and not name) or (colon and not type_name):
         raise UsageError(f"--keep {text!r} is not COL[:TYPE][=NAME].", "For example: --keep year:int32=published")
+    type_name = _ALONE.get(type_name, type_name)
     if colon and not _is_type(type_name):
         raise UsageError(
             f"--keep {text!r}: {type_name!r} is not a type.",
-            "Use json, string, bool, int64, double, date32, timestamp[us] or another Arrow type; "
+            "Use json, str, bool, int, float, int32, float32, date32, timestamp[us] or another Arrow type; "
             "a column whose name holds a colon needs its type after it.",
         )
     return KeepOption(column, type_name if colon else None, name if equals else None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.corpus.bombs import rows_fault
 from pipelines.corpus.evidence import DamagedFile, first_line
+from pipelines.corpus.parquet_limits import RefusedGroupError, batch_rows, used_leaves
+from pipelines.corpus.regular import check_regular, open_regular
 
 DAMAGE = (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError)
 """What pyarrow raises on bytes that are not what they should be."""
 
-_BATCH_BYTES = 16 * 2**20
-_BATCH_ROWS = 8192
 # Lengths in a damaged footer must not become allocations.
 _THRIFT_STRING_BYTES = 64 * 2**20
 _THRIFT_ITEMS = 4 * 2**20
@@ -24,22 +26,24 @@ def parquet_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.
     """The rows of a file from ``row`` on, of those columns that it has. Raises DamagedFile after all good rows."""
     first = 0
     try:
-        file = _open(path)
-        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
-        present = [name for name in columns if name in file.schema_arrow.names]
+        with open_regular(path) as source, _open_for(path, columns) as file:
+            if fault := rows_fault(file.metadata.num_rows, os.fstat(source.fileno()).st_size):
+                raise DamagedFile(0, 0, fault)
+            groups = [max(0, file.metadata.row_group(index).num_rows) for index in range(file.num_row_groups)]
+            present = [name for name in columns if name in file.schema_arrow.names]
+            for index, rows in enumerate(groups):
+                if first + rows > row:
+                    size = batch_rows(source, file, index, present)
+                    for batch in _group_batches(path, file, index, present, max(0, row - first), size, first):
+                        yield batch
+                        row = max(row, first) + batch.num_rows
+                    if row != first + rows:
+                        raise DamagedFile(row, 0, f"row group {index} has {row - first} rows, its footer says {rows}")
+                first += rows
+    except RefusedGroupError as error:
+        raise DamagedFile(first, 0, str(error)) from error
     except DAMAGE as error:
-        raise damage(error, 0) from error
-    with file:
-        for index, group in enumerate(groups):
-            rows = max(0, group.num_rows)
-            if first + rows > row:
-                size = max(1, min(_BATCH_ROWS, rows * _BATCH_BYTES // max(1, group.total_byte_size)))
-                for batch in _group_batches(path, file, index, present, max(0, row - first), size, first):
-                    yield batch
-                    row = max(row, first) + batch.num_rows
-                if row != first + rows:
-                    raise DamagedFile(row, 0, f"row group {index} has {row - first} rows, its footer says {rows}")
-            first += rows
+        raise damage(error, first) from error
 
 
 def parquet_schema(path: str) -> pa.Schema | None:
@@ -64,9 +68,22 @@ def damage(error: BaseException, row: int) -> DamagedFile:
     return DamagedFile(row, 0, first_line(error))
 
 
-def _open(path: str) -> pq.ParquetFile:
+def _open_for(path: str, columns: Sequence[str]) -> pq.ParquetFile:
+    """The file, set up so that text in lists stays as it is stored: one row could use its dictionary without end."""
+    file = _open(path)
+    leaves = [file.schema.column(index) for index in used_leaves(file.schema, columns)]
+    listed = [leaf.path for leaf in leaves if leaf.max_repetition_level > 0 and leaf.physical_type == "BYTE_ARRAY"]
+    if not listed:
+        return file
+    file.close()
+    return _open(path, listed)
+
+
+def _open(path: str, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+    check_regular(path)
     return pq.ParquetFile(
         path,
+        read_dictionary=dictionaries,
         buffer_size=_READ_BYTES,
         thrift_string_size_limit=_THRIFT_STRING_BYTES,
         thrift_container_size_limit=_THRIFT_ITEMS,

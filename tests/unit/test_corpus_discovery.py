@@ -58,13 +58,6 @@ def test_arguments_keep_their_order_and_uris_are_absolute(tmp_path, monkeypatch)
     assert spec.shards[0].mtime_ns == os.stat("b.jsonl").st_mtime_ns
 
 
-def test_links_to_folders_are_followed_once(tmp_path):
-    fill(tmp_path, "d/a.jsonl", "other/b.jsonl")
-    (tmp_path / "d" / "loop").symlink_to(tmp_path / "d")
-    (tmp_path / "d" / "out").symlink_to(tmp_path / "other")
-    assert found(tmp_path / "d") == ["a.jsonl", "out/b.jsonl"]
-
-
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("name", ["a", "a.jsonl", "a.json", "a.jsonl.gz", "a.gz", "a.xz"])
 def test_compression_is_seen_by_its_first_bytes(tmp_path, pack, name):
