@@ -17,6 +17,7 @@ from pipelines.extract import Extracted, Extractor
 from pipelines.parts import quarantine
 from pipelines.parts.listing import PartRecord
 from pipelines.parts.replay_mark import ReplayMark
+from pipelines.parts.replay_trail import ReplayTrail
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import Footer, PartMeta
 from pipelines.parts.store import Store, storage
@@ -44,6 +45,7 @@ class Reattempt:
     mark: ReplayMark
     planner: Planner
     extractor: Extractor
+    trail: ReplayTrail
 
     def part(self, record: PartRecord, footer: Footer) -> Reattempted:
         """A part and its quarantine, in corpus order; rows that are there and rejects that are not tried stay.
@@ -58,7 +60,10 @@ class Reattempt:
             raise self._damaged(record, "its rows and rejects are not the documents of its batch")
         tried = [index for index, reject in enumerate(before) if self._is_tried(reject)]
         items = [batch.items[index] for index in tried]
-        extracted = self.extractor.extract(replace(batch, items=items, warnings=[]))
+        with self.trail.taking(record.batch) as on_taking:
+            suspicion = self.trail.suspicion(record.batch)
+            part = replace(batch, items=items, warnings=[])
+            extracted = self.extractor.extract(part, on_taking=on_taking, suspicion=suspicion)
         failed = by_item(items, extracted.rejects)
         assert failed is not None, "the extractor rejected what it was not given; this is a bug"
         again = dict(zip(tried, failed, strict=True))
@@ -125,7 +130,7 @@ def _later(before: Reject | None, again: Mapping[int, Reject | None], index: int
     if before is None or index not in again:
         return before
     reject = again[index]
-    return None if reject is None else reject._replace(attempts=before.attempts + 1)
+    return None if reject is None else reject._replace(attempts=before.attempts + max(1, reject.attempts))
 
 
 def _in_corpus_order(

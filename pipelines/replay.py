@@ -19,6 +19,7 @@ from pipelines.parts.limit import Limit
 from pipelines.parts.listing import Head, PartRecord, read_head, read_parts
 from pipelines.parts.manifest import seal
 from pipelines.parts.replay_mark import ReplayMark, check_replayable, put_mark, read_mark, replay_command
+from pipelines.parts.replay_trail import ReplayTrail
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import Footer, read_footer, recommit
 from pipelines.parts.store import Store
@@ -62,12 +63,13 @@ def replay(
     if not total and not begun:
         return Replayed(0, 0, 0)
     planner = Planner(store, document.spec)
+    trail = ReplayTrail(store, mark)
     documents = recovered = parts = 0
     try:
         if total:
             check_unchanged(document.spec.corpus)
             extractor = Extractor(document.spec, device=device, token_budget=token_budget)
-            reattempt = Reattempt(store, document, mark, planner, extractor)
+            reattempt = Reattempt(store, document, mark, planner, extractor, trail)
             for record, footer in _waiting(store, mark):
                 again = reattempt.part(record, footer)
                 if not begun:
@@ -80,10 +82,12 @@ def replay(
     except CorpusChangedError:
         # What is rewritten is right, the rest is as it was: the dataset need not wait for the old corpus.
         if begun:
+            trail.remove()
             _seal(store, document, head)
         raise
     finally:
         planner.close()
+    trail.remove()
     _seal(store, document, head)
     return Replayed(documents, recovered, parts)
 

@@ -1,7 +1,8 @@
 """A process that loads everything once and then, for each line it is told, forks one that replays and is killed.
 
 A line is a run's folder and a number: the replay gets a SIGKILL before its step of that number, a step being a change
-that others can see: a link, a replacement, or the removal of a file. The answer is the exit status of the fork.
+that others can see: a link, a replacement, or the removal of a file. Instead of a number, *deadly* stands for a replay
+whose process every text with the word *xyzzy* kills. The answer is the exit status of the fork.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from unit.poisoned import CRASH, poisoned
 
 from pipelines.replay import replay
+from pipelines.roberta.tokenizer import Tokenizer
 from tasks.runs import load_run
 
 
@@ -39,6 +41,18 @@ def replay_until(folder: Path, step: int) -> None:
         replay(*load_run(folder))
 
 
+def replay_what_kills(folder: Path) -> None:
+    encode = Tokenizer.encode
+
+    def deadly(self: Tokenizer, texts: list[str], *arguments: Any) -> Any:
+        if any("xyzzy" in text for text in texts):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(self, texts, *arguments)
+
+    Tokenizer.encode = deadly  # type: ignore[assignment,method-assign]
+    replay(*load_run(folder))
+
+
 os_unlink = os.unlink
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -46,6 +60,9 @@ if __name__ == "__main__":
         folder, _, step = line.rstrip().rpartition(" ")
         child = os.fork()
         if child == 0:
-            replay_until(Path(folder), int(step))
+            if step == "deadly":
+                replay_what_kills(Path(folder))
+            else:
+                replay_until(Path(folder), int(step))
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

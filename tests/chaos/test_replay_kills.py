@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from chaos.disturbance import rows
-from unit.poisoned import ALL, BROKEN, CRASH, MEMORY, PLUGH, poisoned, poisoned_run, write_corpus
+from unit.poisoned import ALL, BROKEN, CRASH, MEMORY, PLUGH, XYZZY, poisoned, poisoned_run, write_corpus
 
-from pipelines.documents import Reason
+from pipelines.documents import Reason, Stage
 from pipelines.inline import run_inline
 from pipelines.parts.listing import load_summary
 from pipelines.parts.quarantine import read_run
@@ -23,12 +23,17 @@ from pipelines.parts.verify import verify
 from pipelines.replay import replay
 from tasks.runs import load_run, status
 
+Kill = Callable[[Path, int | str], int]
 MOST_STEPS = 60
+MOST_DEATHS = 10
 
 
 @pytest.fixture
-def replay_and_kill() -> Iterator[Callable[[Path, int], int]]:
-    """``replay_and_kill(folder, step)``: the exit code of a replay that was killed before a step; 0 if it got by."""
+def replay_and_kill() -> Iterator[Kill]:
+    """``replay_and_kill(folder, step)``: the exit code of a replay that was killed before a step; 0 if it got by.
+
+    With the step *deadly* its documents kill it.
+    """
     tests = Path(__file__).resolve().parents[1]
     killer = subprocess.Popen(
         [sys.executable, tests / "chaos" / "replay_killer.py"],
@@ -41,7 +46,7 @@ def replay_and_kill() -> Iterator[Callable[[Path, int], int]]:
     assert killer.stdout is not None
     to_killer, from_killer = killer.stdin, killer.stdout
 
-    def kill(folder: Path, step: int) -> int:
+    def kill(folder: Path, step: int | str) -> int:
         to_killer.write(f"{folder} {step}\n")
         to_killer.flush()
         return int(from_killer.readline())
@@ -52,9 +57,7 @@ def replay_and_kill() -> Iterator[Callable[[Path, int], int]]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_step_it_goes_on(
-    replay_and_kill: Callable[[Path, int], int], tiny_model: Path, tmp_path: Path
-) -> None:
+def test_killed_at_every_step_it_goes_on(replay_and_kill: Kill, tiny_model: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl")
     template = poisoned_run(tmp_path / "template", corpus, tiny_model, CRASH, MEMORY)[0]
     expected = poisoned_run(tmp_path / "expected", corpus, tiny_model, CRASH)[0]
@@ -97,3 +100,23 @@ def test_killed_at_every_step_it_goes_on(
     assert states[0] == "sealed"
     assert states[-1] == "sealed"
     assert states.count("interrupted") >= 15
+
+
+def test_documents_that_kill_the_replay_stay_and_the_others_go_through(
+    replay_and_kill: Kill, tiny_model: Path, tmp_path: Path
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl")
+    store, _ = poisoned_run(tmp_path / "out", corpus, tiny_model, CRASH, MEMORY)
+    expected = poisoned_run(tmp_path / "expected", corpus, tiny_model, MEMORY)[0]
+    deaths = 0
+    while (code := replay_and_kill(store.root, "deadly")) != 0:
+        assert code == -signal.SIGKILL
+        deaths += 1
+        assert deaths <= MOST_DEATHS * len(XYZZY)
+    assert deaths >= 3 * len(XYZZY)
+    assert verify(store) == []
+    assert rows(store.root).drop(["embedding"]).equals(rows(expected.root).drop(["embedding"]))
+    left = [reject for _, reject in read_run(store) if reject.stage is Stage.EXTRACT]
+    assert [reject.origin.line - 1 for reject in left] == list(XYZZY)
+    assert all(reject.reason is Reason.CRASH and reject.attempts >= 3 for reject in left)
+    assert not any("replay" in name for name in store.list("_tmp"))
