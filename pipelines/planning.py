@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipelines.batching import batches
-from pipelines.corpus import CorpusReader, open_corpus
+from pipelines.corpus import CorpusReader, check_unchanged, open_corpus
 from pipelines.documents import Batch, Document, Reject, items_digest
 from pipelines.errors import CorpusChangedError
 from pipelines.parts.plan import Plan, PlanEntry
@@ -45,7 +45,11 @@ class Planner:
         return self.plan.append(planned)
 
     def seal(self) -> None:
-        """The corpus is read to its end: close the plan with its totals. Call after :meth:`fresh` is exhausted."""
+        """The corpus is read to its end: close the plan with its totals. Call after :meth:`fresh` is exhausted.
+
+        Raises CorpusChangedError where a file is not what it was when it was listed: it grew while it was read, say.
+        """
+        check_unchanged(self.spec.corpus)
         self.plan.seal(self.end)
 
     def read(self, entry: PlanEntry) -> Batch:

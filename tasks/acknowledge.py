@@ -8,10 +8,14 @@ ledger knows that its batch is closed.
 
 from __future__ import annotations
 
+import logging
+from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+
+logger = logging.getLogger(__name__)
 
 TRANSPORT = "tasks.acknowledge:SafeTransport"
 
@@ -38,6 +42,14 @@ class SafeChannel(kombu_redis.Channel):
     """A channel with :class:`SafeQoS`."""
 
     QoS = SafeQoS
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """A message, or Empty. What is no message at all is dropped here: it would end the worker."""
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except ValueError:
+            logger.error("An entry of the queue is no message and is dropped.")
+            raise Empty from None
 
 
 class SafeTransport(kombu_redis.Transport):

@@ -82,13 +82,14 @@ def extract_batch(self: Task, run: str, batch: int) -> None:
 def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
     """All that can fail before the claim, so that it costs no attempt; None where there is nothing to do here."""
     ledger, bodies = Ledger(resources.client, run), Bodies(resources.client, run)
+    if ledger.state().state != "running":
+        return None  # a message that outlived its run, or Redis' memory of it
     delivery = uuid.uuid4().hex
     try:
         store, document = resources.run(run)
-        if is_committed(store, number):
-            close_committed(store, ledger, bodies, number)
-            return None
-        extractor = resources.extractor(document)
+        committed = is_committed(store, number)
+        extractor = None if committed else resources.extractor(document)
+        ledger.accept(resources.owner)
     except (InfrastructureError, ProcessError):
         raise
     except Exception as error:
@@ -96,8 +97,13 @@ def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
         reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
         logger.error("This worker cannot do the run: %s", reason, exc_info=not isinstance(error, RunError))
         ledger.refuse(resources.owner, reason)
-        ledger.release(number, delivery=delivery, uncount=True)
-        time.sleep(HAND_BACK_PAUSE_S)  # leave the message to others for a while
+        # Not handed back as due: the sweeps miss it soon enough, and others get their chance until then.
+        return None
+    if extractor is None:
+        try:
+            close_committed(store, ledger, bodies, number)
+        except RunError as error:  # the part is damaged: a person must look at it
+            ledger.set_state("failed", str(error))
         return None
     return _Job(resources, store, document, extractor, ledger, bodies, number, delivery)
 
@@ -154,7 +160,11 @@ def _extract(job: _Job, attempt: int) -> None:
         logger.info("The body of batch %d is gone; it will be read from the corpus again.", job.batch)
         job.ledger.release(job.batch, delivery=job.delivery, uncount=True)
         return
-    batch = decode(body)
+    try:
+        batch = decode(body)
+    except BatchError:
+        job.bodies.drop(job.batch)  # the next attempt gets it from the corpus
+        raise
     started = time.time()
     with job.resources.taking(job.document.run, job.batch) as take:
         suspicion = Deaths(job.ledger).suspicion(job.batch)

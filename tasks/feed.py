@@ -52,7 +52,8 @@ class Feeder:
     """Feeds one run, a step at a time; whoever leads the run calls :meth:`step` until DONE.
 
     First the backlog (planned, without a part, not in flight), then what is not planned yet, unless ``plan`` is False.
-    ``documents_planned`` is how far into the corpus this feeder has planned.
+    ``documents_planned`` is how far into the corpus this feeder has planned; ``redis_is_full`` tells that memory, not
+    the window, is what blocks it.
     """
 
     def __init__(self, planner: Planner, ledger: Ledger, publisher: Publisher, window: Window, *, plan: bool) -> None:
@@ -64,7 +65,7 @@ class Feeder:
         self.documents_planned = 0
         self._full = False
         self._memory_checked = 0.0
-        self._memory_full = False
+        self.redis_is_full = False
         self.restart()
 
     def restart(self) -> None:
@@ -150,15 +151,15 @@ class Feeder:
         if self._full and (batches > self.window.batches // 2 or body_bytes > self.window.body_bytes // 2):
             return 0
         self._full = batches >= self.window.batches or body_bytes >= self.window.body_bytes
-        if self._full or self._redis_is_full():
+        if self._full or self._memory_is_full():
             return 0
         return self.window.batches - batches
 
-    def _redis_is_full(self) -> bool:
+    def _memory_is_full(self) -> bool:
         now = time.monotonic()
         if now - self._memory_checked >= MEMORY_CHECK_INTERVAL_S:
             self._memory_checked = now
             memory = memory_use(self.ledger.client)
-            fraction = self.window.memory_fraction * (0.9 if self._memory_full else 1.0)
-            self._memory_full = memory.limit > 0 and memory.used > fraction * memory.limit
-        return self._memory_full
+            fraction = self.window.memory_fraction * (0.9 if self.redis_is_full else 1.0)
+            self.redis_is_full = memory.limit > 0 and memory.used > fraction * memory.limit
+        return self.redis_is_full

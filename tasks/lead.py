@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum, auto
 
 import redis
 from celery import Celery
 
-from pipelines.errors import CancelledError, InfrastructureError, RunError
+from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
+from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
-from pipelines.parts.manifest import MissingPartsError, seal
+from pipelines.parts.manifest import MissingPartsError, load_summary, seal
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
-from tasks.client import redis_faults
+from tasks.client import memory_use, redis_faults
 from tasks.feed import Feeder, Step, Window
 from tasks.flight import Publisher
 from tasks.keys import run_key
@@ -27,8 +30,16 @@ from tasks.ledger import Ledger, live_workers
 from tasks.reconcile import Reconciler
 from tasks.transport import Bodies
 
+logger = logging.getLogger(__name__)
+
 LEADER_LEASE_S = 15
 SWEEP_INTERVAL_S = 2.0
+SEAL_PATIENCE_S = 0.5
+FULL_PATIENCE_S = 30.0
+
+
+class LostLeadError(RunError):
+    """Another process leads this run now."""
 
 
 class Lead(Enum):
@@ -65,6 +76,9 @@ class Leader:
         self.feeder = Feeder(self.planner, self.ledger, publisher, window, plan=plan)
         self.reconciler = Reconciler(store, self.planner, self.ledger, publisher)
         self._swept = 0.0
+        self._sealing: Future[Summary] | None = None
+        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._full_since: float | None = None
         self._key = run_key(document.run, "leader")
 
     def take(self, *, by_force: bool) -> bool:
@@ -73,7 +87,8 @@ class Leader:
             return bool(self.client.set(self._key, self.owner, ex=LEADER_LEASE_S, nx=not by_force))
 
     def resign(self) -> None:
-        """Give the lease back, as far as Redis can be reached."""
+        """Give the lease back, as far as Redis can be reached; a seal under way is waited for."""
+        self._sealer.shutdown()
         self.planner.close()
         try:
             with redis_faults():
@@ -96,39 +111,63 @@ class Leader:
         step = self.feeder.step()
         if step is Step.PUBLISHED:
             return Lead.WORKING
+        in_flight = self.ledger.window()[0]
+        self._watch_memory(in_flight)
         if step is Step.BLOCKED:
             return Lead.WAITING
-        if self.ledger.window()[0] > 0:
+        if in_flight > 0:
             return Lead.FED
         return Lead.COMPLETE if self.planner.plan.totals() is not None else Lead.FED
 
     def seal(self, limit: Limit, statistics: Mapping[str, int] | None = None) -> Summary | None:
-        """Seal the complete run; None where parts are missing after all, which are then published again.
+        """Seal the complete run; None while that takes longer than a moment (step on, then call again), and where parts
+        are missing after all, which are then published again.
 
-        ``statistics`` are measurements for the manifest that cannot be computed again.
+        ``statistics`` are measurements for the manifest that cannot be computed again. A run that is sealed already
+        stays as it is, whatever the limit.
         """
+        if self._sealing is None:
+            dead = self.ledger.dead()
+            self._sealing = self._sealer.submit(self._seal, limit, dead, statistics)
         try:
-            summary = seal(
-                self.store,
-                self.document,
-                max_quarantined=limit,
-                dead=self.ledger.dead(),
-                statistics=statistics,
-            )
+            summary = self._sealing.result(timeout=SEAL_PATIENCE_S)
+        except TimeoutError:
+            return None  # the caller keeps the lease, and its workers, in the meantime
         except MissingPartsError:
+            self._sealing = None
             self.feeder.restart()
             return None
-        if summary.state == "sealed":
-            self.ledger.forget("sealed")
-        else:
-            self.ledger.set_state(summary.state)
+        except BaseException:
+            self._sealing = None
+            raise
+        self._sealing = None
+        self.ledger.forget(summary.state)
         return summary
+
+    def _seal(self, limit: Limit, dead: Mapping[int, str], statistics: Mapping[str, int] | None) -> Summary:
+        if self.store.exists(SUCCESS) and (there := load_summary(self.store)) is not None:
+            return there
+        return seal(self.store, self.document, max_quarantined=limit, dead=dead, statistics=statistics)
+
+    def _watch_memory(self, in_flight: int) -> None:
+        """Say that Redis is too full to publish anything; end where nothing of ours could ever empty it."""
+        if not self.feeder.redis_is_full:
+            self._full_since = None
+            return
+        memory = memory_use(self.client)
+        what = f"Redis uses {memory.used:,} of its {memory.limit:,} bytes, too much to publish more."
+        if self._full_since is None:
+            self._full_since = time.monotonic()
+            logger.warning("%s", what)
+            self.ledger.remark(what)
+        if in_flight == 0 and time.monotonic() - self._full_since > FULL_PATIENCE_S:
+            raise SurroundingsError(what, "Nothing of this run is in it: raise maxmemory, or remove what fills it.")
 
     def _keep_lease(self) -> None:
         with redis_faults():
             holder = self.client.get(self._key)
             if holder is not None and holder != self.owner.encode():
-                raise RunError("Another process took over the lead of this run.", "This one leaves it to that.")
+                raise LostLeadError("Another process took over the lead of this run.", "This one leaves it to that.")
             self.client.set(self._key, self.owner, ex=LEADER_LEASE_S)
 
     def _check_state(self) -> None:

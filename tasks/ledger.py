@@ -15,7 +15,7 @@ from typing import Any, cast
 import redis
 
 from tasks.client import redis_faults
-from tasks.keys import RUNS, STATE_LIFETIME_S, WORKER_SILENCE_S, WORKERS, run_key
+from tasks.keys import RUNS, STATE_LIFETIME_S, WORKER_SILENCE_S, WORKERS, body_key, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
 _PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions")
@@ -123,6 +123,14 @@ class Ledger:
             leases = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
         return {_text(lease).split("|")[1] for lease in leases}
 
+    def overdue_owners(self, overdue_s: float) -> set[str]:
+        """Whoever holds a lease that ran out so many seconds ago: they live, perhaps, but do not get on."""
+        with redis_faults():
+            leases = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
+            now = float(self.client.time()[0])
+        parts = [_text(lease).split("|") for lease in leases]
+        return {owner for expiry, owner, _ in parts if float(expiry) + overdue_s < now}
+
     def known(self) -> bool:
         """Whether Redis still knows the run; after a flush it does not."""
         with redis_faults():
@@ -183,17 +191,25 @@ class Ledger:
         with redis_faults():
             self.client.hset(run_key(self.run, "refusals"), owner, message)
 
+    def accept(self, owner: str) -> None:
+        """A worker that may have refused the run can do it after all."""
+        with redis_faults():
+            self.client.hdel(run_key(self.run, "refusals"), owner)
+
     def refusals(self) -> dict[str, str]:
         """Owner → why it cannot do this run."""
         with redis_faults():
             entries = cast(dict[bytes, bytes], self.client.hgetall(run_key(self.run, "refusals")))
         return {_text(owner): _text(message) for owner, message in entries.items()}
 
-    def forget(self, state: str) -> None:
-        """The run has ended in ``state``: drop all but that, and that after a while."""
+    def forget(self, state: str, message: str = "") -> None:
+        """The run has ended in ``state``: drop all but that, bodies included, and that after a while."""
         with redis_faults():
+            in_flight = cast(list[bytes], self.client.zrange(run_key(self.run, "open"), 0, -1))
             pipe = self.client.pipeline()
-            pipe.hset(run_key(self.run, "state"), "state", state)
+            pipe.hset(run_key(self.run, "state"), mapping={"state": state, "message": message})
+            if in_flight:
+                pipe.unlink(*(body_key(self.run, int(batch)) for batch in in_flight))
             pipe.expire(run_key(self.run, "state"), STATE_LIFETIME_S)
             pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals", "deaths") if part != "state"))
             pipe.hdel(RUNS, self.run)

@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,7 +56,9 @@ def open_run(
     there = load_run(out)[1]
     refuse_other_spec(out, there.spec, spec)
     _check_same_files(there.spec.corpus, spec.corpus)
-    return store, there
+    # Files that were moved are read where they are now; their names, and so the ids, are the same.
+    corpus = replace(there.spec.corpus, shards=spec.corpus.shards)
+    return store, replace(there, spec=replace(there.spec, corpus=corpus))
 
 
 def refuse_foreign(out: Path) -> None:

@@ -13,12 +13,13 @@ import redis
 from celery import Celery
 
 from pipelines.errors import InfrastructureError, InputError, RunError
+from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
 from tasks.client import connect as connect_client
 from tasks.feed import Window
-from tasks.lead import Lead, Leader
+from tasks.lead import Lead, Leader, LostLeadError
 from tasks.ledger import Ledger, known_runs
-from tasks.runs import load_run
+from tasks.runs import is_locked, load_run
 from worker import address
 from worker.app import connect
 from worker.gpu import Slot
@@ -42,7 +43,7 @@ def serve_workers(settings: Settings, slots: list[Slot]) -> None:
     with contextlib.suppress(InterruptionError), contextlib.ExitStack() as stack:
         stack.enter_context(signals_raise())
         address.check(settings.broker_url)
-        client = connect_client(address.client_url(settings.broker_url))
+        client = connect_client(address.client_url(settings.broker_url), settings.redis_timeout_s)
         stack.callback(client.close)
         app = connect(settings)
         stack.callback(app.close)
@@ -87,7 +88,12 @@ class _Stewardship:
                 raise
             except RunError:
                 continue  # another machine may see it
-            if document.run != run or Ledger(self.client, run).state().state not in ("running", "unknown"):
+            if document.run != run or is_locked(store):
+                continue  # a live command leads it
+            if store.exists(SUCCESS):
+                Ledger(self.client, run).forget("sealed")  # by a command that used another Redis
+                continue
+            if Ledger(self.client, run).state().state not in ("running", "unknown"):
                 continue  # what was cancelled, failed or is incomplete waits for `resume`
             leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
             if leader.take(by_force=False):
@@ -106,6 +112,8 @@ class _Stewardship:
                 logger.info("Run %s is %s: %s", run, summary.state, leader.store.root)
             except InterruptionError:
                 raise
+            except LostLeadError:
+                logger.info("Run %s is led by another process now.", run)
             except RunError as error:  # cancelled or failed, or others must act
                 logger.warning("Run %s is left alone: %s", run, error)
                 if leader.ledger.state().state == "running":

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
 
-from pipelines.errors import CancelledError, InfrastructureError, SurroundingsError
+from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
 from pipelines.parts.limit import Limit
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
@@ -20,7 +20,7 @@ from pipelines.parts.summary import Summary
 from tasks.client import connect as connect_client
 from tasks.client import memory_use
 from tasks.feed import Window
-from tasks.lead import Lead, Leader
+from tasks.lead import Lead, Leader, LostLeadError
 from tasks.ledger import Counts
 from tasks.runs import locked
 from worker import address, broker
@@ -76,7 +76,7 @@ def lead_run(
         assert settings.broker_url is not None
         address.check(settings.broker_url)
         stack.enter_context(locked(store, command=command, broker_url=settings.broker_url))
-        client = connect_client(address.client_url(settings.broker_url))
+        client = connect_client(address.client_url(settings.broker_url), settings.redis_timeout_s)
         stack.callback(client.close)
         app = connect(settings)
         stack.callback(app.close)
@@ -89,9 +89,10 @@ def lead_run(
             owner=f"{socket.gethostname()}:{os.getpid()}",
             plan=True,
         )
-        leader.ledger.open(str(store.root))
         leader.take(by_force=True)
+        leader.ledger.open(str(store.root))
         stack.callback(leader.resign)
+        stack.enter_context(_cleaned_up(leader))  # after the workers have handed back what they had
         supervisor = stack.enter_context(Supervisor(settings, slots, client))
         try:
             return _drive(leader, supervisor, embedded, limit, observer, until_sealed=until_sealed)
@@ -103,6 +104,21 @@ def lead_run(
             with contextlib.suppress(InfrastructureError):
                 leader.ledger.set_state("cancelled")
             raise
+
+
+@contextlib.contextmanager
+def _cleaned_up(leader: Leader) -> Iterator[None]:
+    """Of a run that ends without a seal Redis keeps the state, and why; `resume` finds the rest in the folder."""
+    try:
+        yield
+    except LostLeadError:
+        raise
+    except RunError as error:
+        with contextlib.suppress(InfrastructureError):
+            found = leader.ledger.state()
+            state = found.state if found.state not in ("running", "unknown") else "failed"
+            leader.ledger.forget(state, found.message or str(error))
+        raise
 
 
 def _drive(

@@ -15,6 +15,8 @@ from pathlib import Path
 import redis
 
 from pipelines.errors import InfrastructureError, SurroundingsError
+from tasks.client import redis_faults
+from tasks.keys import QUEUE_LIST
 from tasks.ledger import Ledger, dismiss_worker, known_runs, report_worker
 from worker.breadcrumb import clear, mark_hung, new_path, read
 from worker.gpu import Slot
@@ -45,6 +47,7 @@ class _WorkerProcess:
         self.started = 0.0
         self.owner = ""
         self.breadcrumb = new_path()
+        self.busy_at = 0.0
 
     def start(self) -> None:
         self.starts += 1
@@ -81,6 +84,8 @@ class Supervisor:
     def __init__(self, settings: Settings, slots: list[Slot], client: redis.Redis) -> None:
         self.client = client
         self.grace_s = settings.soft_shutdown_timeout_s
+        self.lease_s = settings.lease_s
+        self.idle_limit_s = settings.process_start_timeout_s  # a model may take as long to load
         self._workers = [_WorkerProcess(settings, slot) for slot in slots]
         self._reported = 0.0
 
@@ -106,10 +111,11 @@ class Supervisor:
         if time.monotonic() - self._reported >= REPORT_INTERVAL_S:
             self._reported = time.monotonic()
             with contextlib.suppress(InfrastructureError):
+                host = socket.gethostname()
                 for worker in self._workers:
                     slot = worker.slot
-                    host = socket.gethostname()
                     report_worker(self.client, worker.owner, host=host, slot=slot.name, device=slot.device)
+                self._end_stuck()
 
     def stop(self, *, grace_s: float) -> None:
         """End the processes: those at work may finish their batch within the grace time, else it is handed back.
@@ -133,6 +139,24 @@ class Supervisor:
                 worker.process.wait()
                 self._abandon(worker, uncount=True)
             worker.breadcrumb.unlink(missing_ok=True)
+
+    def _end_stuck(self) -> None:
+        """Kill processes that hold a batch without progress, or sit idle while work waits: whatever wedged them."""
+        overdue: set[str] = set()
+        for run in known_runs(self.client):
+            overdue |= Ledger(self.client, run).overdue_owners(self.lease_s)
+        at_work = self._at_work()
+        with redis_faults():
+            work_waits = self.client.llen(QUEUE_LIST) > 0
+        now = time.monotonic()
+        for worker in self._workers:
+            if not work_waits or worker.owner in at_work or read(worker.breadcrumb) is not None:
+                worker.busy_at = now
+            idle_s = now - max(worker.busy_at, worker.started)
+            if worker.process is not None and (worker.owner in overdue or idle_s > self.idle_limit_s):
+                why = "holds a batch but does not get on" if worker.owner in overdue else "sits idle while work waits"
+                logger.warning("The worker process of %s %s; it is killed.", worker.slot.name, why)
+                worker.process.kill()
 
     def _end_hang(self, worker: _WorkerProcess) -> None:
         """Kill a child whose micro-batch takes too long; Celery's parent then does what follows from a death."""
