@@ -24,6 +24,8 @@ from pipelines.spec import (
 )
 
 DEFAULT_MAX_TOKENS = 512
+SPECIAL_TOKENS, SPECIAL_TOKENS_OF_PAIRS = 2, 4
+"""``<s> A </s>`` and ``<s> A </s></s> B </s>``: so do all RoBERTa, XLM-RoBERTa and CamemBERT checkpoints."""
 _CLASSIFIER_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -55,7 +57,11 @@ def make_spec(request: Request) -> RunSpec:
         corpus=discover(request.arguments, request.corpus),
         model=model,
         features=features,
-        max_tokens=_max_tokens(request.max_tokens, [model, *(feature.model for feature in features)]),
+        max_tokens=_max_tokens(
+            request.max_tokens,
+            [model, *(feature.model for feature in features)],
+            pairs=request.corpus.pair_column is not None,
+        ),
         dtype=request.dtype,
         batch_documents=request.batch_documents,
         prefix=request.prefix,
@@ -101,7 +107,7 @@ def _split_classifier(asked: str) -> tuple[str | None, str]:
     return name, source
 
 
-def _max_tokens(asked: int | None, models: Sequence[ModelRef]) -> int:
+def _max_tokens(asked: int | None, models: Sequence[ModelRef], *, pairs: bool) -> int:
     tightest = min(models, key=lambda model: model.token_limit)
     if asked is None:
         return min(DEFAULT_MAX_TOKENS, tightest.token_limit)
@@ -109,6 +115,13 @@ def _max_tokens(asked: int | None, models: Sequence[ModelRef]) -> int:
         raise UsageError(
             f"--max-tokens {asked} is more than the {tightest.token_limit} that {tightest.source} can take.",
             f"Use at most {tightest.token_limit}.",
+        )
+    special = SPECIAL_TOKENS_OF_PAIRS if pairs else SPECIAL_TOKENS
+    if asked <= special:
+        raise UsageError(
+            f"--max-tokens {asked} leaves no room for text: {special} are special tokens"
+            f"{' around each pair' if pairs else ''}.",
+            f"Use at least {special + 1}.",
         )
     return asked
 

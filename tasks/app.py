@@ -32,6 +32,8 @@ class Delivery:
 
     visibility_timeout_s: int = 1800
     soft_shutdown_timeout_s: float = 30.0
+    redis_timeout_s: float = 15.0
+    process_start_timeout_s: float = 300.0
 
 
 class Resources(Protocol):
@@ -78,8 +80,8 @@ def make_app(broker_url: str, delivery: Delivery = Delivery(), include: Sequence
             "unacked_restore_throttle": 1,
             "unacked_restore_limit": 100,
             "unacked_mutex_expire": 30,
-            "socket_timeout": 15,
-            "socket_connect_timeout": 5,
+            "socket_timeout": delivery.redis_timeout_s,
+            "socket_connect_timeout": min(5.0, delivery.redis_timeout_s),
             "health_check_interval": 10,
             "retry_on_timeout": False,  # a repeated LPUSH would be a second message
             "global_keyprefix": PREFIX,
@@ -101,7 +103,7 @@ def make_app(broker_url: str, delivery: Delivery = Delivery(), include: Sequence
         worker_concurrency=1,
         worker_pool="prefork",
         worker_pool_start_method="spawn",
-        worker_proc_alive_timeout=300,
+        worker_proc_alive_timeout=delivery.process_start_timeout_s,
         worker_max_tasks_per_child=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=True,

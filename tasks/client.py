@@ -12,15 +12,19 @@ import redis.exceptions
 from pipelines.errors import InfrastructureError, SurroundingsError
 
 
-def connect(url: str) -> redis.Redis:
-    """A client for a redis-py url (``redis://``, ``rediss://``, ``unix://``).
+def connect(url: str, timeout_s: float = 15.0) -> redis.Redis:
+    """A client for a redis-py url (``redis://``, ``rediss://``, ``unix://``) that waits so long for each answer.
 
     redis-py repeats a command after a lost reply; every step of the ledger is safe to repeat.
     Raises SurroundingsError for a url that is none.
     """
     try:
         return redis.Redis.from_url(
-            url, socket_timeout=15, socket_connect_timeout=5, health_check_interval=10, client_name="penstock"
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=min(5.0, timeout_s),
+            health_check_interval=10,
+            client_name="penstock",
         )
     except ValueError as error:
         raise SurroundingsError(f"The broker url is not one of Redis: {error}.") from error

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import redis
 
 from pipelines.corpus import check_unchanged
-from pipelines.errors import ForeignFolderError, InputError, SurroundingsError
+from pipelines.errors import ForeignFolderError, InfrastructureError, InputError, SurroundingsError
 from pipelines.parts.layout import DATA, LIVE, RUN, SPOOLED, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
@@ -29,6 +29,8 @@ from pipelines.parts.summary import Summary
 from pipelines.spec import CorpusSpec, FeatureSpec, RunSpec, to_json
 from tasks.ledger import Counts, Ledger
 
+LEFT_BEHIND_S = 24 * 3600.0
+"""Age from which a temporary file is no live writer's: they take seconds."""
 _BEFORE_RUN = (TEMPORARY, SPOOLED)
 """What a command writes before ``_run.json``."""
 
@@ -52,7 +54,11 @@ def open_run(
         corpus_arguments=tuple(arguments),
         spec=spec,
     )
-    put_if_absent(store, document)
+    try:
+        put_if_absent(store, document)
+    except InfrastructureError as error:
+        hint = error.hint or "Choose another --out."
+        raise InputError(f"--out {out} cannot be written: {error.message}", hint) from error
     there = load_run(out)[1]
     refuse_other_spec(out, there.spec, spec)
     _check_same_files(there.spec.corpus, spec.corpus)
@@ -63,6 +69,10 @@ def open_run(
 
 def refuse_foreign(out: Path) -> None:
     """Raises ForeignFolderError for what cannot become a run's folder, and InputError for what cannot be a folder."""
+    try:
+        out.exists()
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be a folder: {error.strerror}.", "Choose another --out.") from error
     if out.exists() and not out.is_dir():
         raise ForeignFolderError(f"{out} is a file, wanted a folder for the dataset.", "Choose another --out.")
     above = next(parent for parent in (out, *out.parents) if parent.exists())
@@ -108,6 +118,8 @@ def locked(store: Store, *, command: str, broker_url: str | None) -> Iterator[No
             raise SurroundingsError(f"{store.root} is held by {who}.", "Wait for it, or end it with `penstock cancel`.")
         live = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "broker_url": broker_url}
         store.replace(LIVE, json.dumps(live).encode(), mode=0o600)
+        with contextlib.suppress(InfrastructureError):  # what cannot be tidied up hinders nobody
+            store.sweep_temporaries(LEFT_BEHIND_S)
         try:
             yield
         finally:

@@ -59,8 +59,11 @@ def describe(url: str) -> str:
     return redacted(url)
 
 
-def check(url: str, timeout_s: float = 5.0) -> RedisInfo:
-    """Ask a Redis who it is. Raises SurroundingsError where it does not answer, UsageError for what is no address."""
+def check(url: str, timeout_s: float = 5.0, *, or_embedded: bool = False) -> RedisInfo:
+    """Ask a Redis who it is; ``or_embedded``: the command can do without it, which the error then says.
+
+    Raises SurroundingsError where it does not answer, UsageError for what is no address.
+    """
     try:
         with contextlib.closing(client(url, timeout_s)) as connection:
             info = connection.info()
@@ -71,7 +74,9 @@ def check(url: str, timeout_s: float = 5.0) -> RedisInfo:
     except (redis.RedisError, OSError) as error:
         raise SurroundingsError(
             f"Redis at {describe(url)} cannot be reached: {_line(error)}.",
-            "Start it, correct --broker or PENSTOCK_BROKER_URL, or leave them out to use the embedded one.",
+            "Start it, correct --broker or PENSTOCK_BROKER_URL, or leave them out to use the embedded one."
+            if or_embedded
+            else "Start it, or correct --broker or PENSTOCK_BROKER_URL.",
         ) from None
     return RedisInfo(
         server="valkey" if "valkey_version" in info else "redis",

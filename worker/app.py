@@ -23,7 +23,12 @@ def connect(settings: Settings, broker_url: str | None = None) -> Celery:
     url = broker_url or settings.broker_url
     assert url is not None, "a broker url is needed here; this is a bug"
     forget_celery_variables()
-    delivery = Delivery(settings.visibility_timeout_s, settings.soft_shutdown_timeout_s)
+    delivery = Delivery(
+        visibility_timeout_s=settings.visibility_timeout_s,
+        soft_shutdown_timeout_s=settings.soft_shutdown_timeout_s,
+        redis_timeout_s=settings.redis_timeout_s,
+        process_start_timeout_s=settings.process_start_timeout_s,
+    )
     more = tuple(filter(None, (name.strip() for name in settings.include.split(","))))
     return make_app(address.celery_url(url), delivery, include=(*TASK_MODULES, *CHILD_MODULES, *more))
 

@@ -55,7 +55,7 @@ class ProcessResources:
         self.device = identity.device
         self.lease_s = settings.lease_s
         self.max_attempts = settings.max_attempts
-        self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""))
+        self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
         self._runs: dict[str, tuple[Store, RunDocument]] = {}
         self._extractors: OrderedDict[str, Extractor] = OrderedDict()
@@ -160,7 +160,7 @@ def on_failure(exception: BaseException | None = None, **_: Any) -> None:
     reason = Reason.TIMEOUT if crumb is not None and crumb.hung else Reason.CRASH
     detail = f"The process died while it computed this document alone ({exception})."
     with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
-        client = connect(address.client_url(settings.broker_url or ""))
+        client = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
         for run in known_runs(client):
             ledger = Ledger(client, run)
             if crumb is not None and crumb.run == run:

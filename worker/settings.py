@@ -66,11 +66,13 @@ class Settings(BaseSettings):
     redis_maxmemory_fraction: float = Field(
         0.6, gt=0, le=0.9, description="part of Redis' maxmemory above which nothing more is published"
     )
-    redis_timeout_s: Seconds = Field(15.0, description="seconds to wait for an answer of Redis")
+    redis_timeout_s: float = Field(
+        15.0, ge=2, allow_inf_nan=False, description="seconds, 2 or more, to wait for an answer of Redis"
+    )
     visibility_timeout_s: PositiveInt = Field(1800, description="seconds until Celery delivers a message again")
     soft_shutdown_timeout_s: Seconds = Field(30.0, description="seconds that a stopping worker has for its batch")
     include: str = Field("", description="modules that worker processes import besides their own, by commas")
-    process_start_timeout_s: Seconds = Field(300.0, description="seconds that a worker process has to load its model")
+    process_start_timeout_s: Seconds = Field(300.0, description="seconds that a worker process has to start")
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

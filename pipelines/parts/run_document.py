@@ -12,6 +12,10 @@ from pipelines.parts.store import Store
 from pipelines.spec import RunSpec, from_json, to_json
 
 RUN_DOCUMENT_VERSION = 1
+_RESTORE = (
+    "Restore it from a copy: the rows in data/ are not touched, and each part's footer holds the spec; "
+    "only a new run needs another folder."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,9 @@ def load(store: Store) -> RunDocument | None:
         )
         fingerprint = document.spec.fingerprint()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{path} is not a run document of penstock ({type(error).__name__})."
-        raise ForeignFolderError(message, "Choose another folder.") from error
+        what = "is empty" if not data.strip() else f"is damaged, or none of penstock's ({type(error).__name__})"
+        raise ForeignFolderError(f"{path} {what}.", _RESTORE) from error
     if fingerprint != document.fingerprint:
         message = f"{path}: its spec has the fingerprint {fingerprint[:12]}, it says {document.fingerprint[:12]}."
-        raise ForeignFolderError(message, "It was edited, or written by another version: choose another folder.")
+        raise ForeignFolderError(message, f"It was edited, or written by another version. {_RESTORE}")
     return document

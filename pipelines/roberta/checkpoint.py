@@ -21,7 +21,7 @@ from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import ModelRef, canonical_json
 
 CONFIG_FILE = "config.json"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", re.ASCII)  # ./x and ../x are paths
 
 
 def find(source: str) -> ModelRef:

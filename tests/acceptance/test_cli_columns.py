@@ -28,7 +28,7 @@ def test_kept_columns_with_types_and_names(sealed: Sealed, tmp_path: Path, ask: 
     )  # fmt: skip
     assert table.column_names[-5:] == ["number", "spelled", "real", "kind", "quoted"]
     assert [table.schema.field(name).type for name in ("number", "spelled", "real", "kind", "quoted")] == [
-        pa.int64(), pa.string(), pa.float32(), pa.string(), pa.string(),
+        pa.int64(), pa.string(), pa.float64(), pa.string(), pa.string(),
     ]  # fmt: skip
     assert table["number"].to_pylist() == list(range(60))
     assert table["spelled"].to_pylist()[:2] == ["0", "1"]

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from pipelines.parts.manifest import seal
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.spec import RunSpec
-from tasks.runs import is_locked, live_command, load_run, locked, open_run, status
+from tasks.runs import LEFT_BEHIND_S, is_locked, live_command, load_run, locked, open_run, status
 
 Commit = Callable[..., None]
 
@@ -146,6 +147,17 @@ def test_one_live_command_per_folder(run: Run) -> None:
     assert live_command(run.store) is None
     with locked(run.store, command="resume", broker_url=None):
         pass
+
+
+def test_what_killed_writers_left_a_day_ago_is_swept(run: Run) -> None:
+    old, new = run.store.new_temporary(), run.store.new_temporary()
+    for path in (old, new):
+        path.touch()
+    yesterday = time.time() - LEFT_BEHIND_S - 1
+    os.utime(old, (yesterday, yesterday))
+    with locked(run.store, command="resume", broker_url=None):
+        assert not old.exists()
+        assert new.exists()
 
 
 HOLD = """

@@ -98,11 +98,18 @@ def test_csv_is_text_unless_a_type_is_given(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "wanted"), [("int", "int64"), ("float", "double"), ("str", "string"), ("bool", "bool")]
+)
+def test_types_may_be_called_as_in_python(name, wanted):
+    assert parse_keep(f"k:{name}=n") == KeepOption("k", wanted, "n")
+
+
+@pytest.mark.parametrize(
     ("type_name", "cells", "wanted"),
     [
         ("bool", ["true", "False", "1"], [True, False, True]),
         ("double", ["1e3", "nan", "-.5"], None),
-        ("float", ["1e39", "1"], [None, 1.0]),
+        ("float32", ["1e39", "1"], [None, 1.0]),
         ("int8", ["127", "128", "1_0"], [127, None, None]),
         ("uint8", ["255", "-1"], [255, None]),
         ("date32", ["1970-01-02", "x"], [1, None]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,23 @@ def test_max_tokens_is_what_the_tightest_model_takes(small_corpus: Path, tiny_mo
     assert make_spec(request(small_corpus, tiny_model, max_tokens=7)).max_tokens == 7
     assert make_spec(request(small_corpus, tiny_model, max_tokens=128)).max_tokens == 128
     assert "--max-tokens 129" in refused(UsageError, request(small_corpus, tiny_model, max_tokens=129))
+
+
+@pytest.mark.parametrize(("pair", "fewest"), [(None, 3), ("pair", 5)])
+def test_max_tokens_leaves_room_for_text(tmp_path: Path, tiny_model: Path, pair: str | None, fewest: int) -> None:
+    corpus = tmp_path / "c.jsonl"
+    corpus.write_text('{"text": "a", "pair": "b"}\n')
+    asked = request(corpus, tiny_model, corpus=CorpusOptions(pair_column=pair), max_tokens=fewest)
+    assert make_spec(asked).max_tokens == fewest
+    message = refused(UsageError, replace(asked, max_tokens=fewest - 1))
+    assert f"--max-tokens {fewest - 1} leaves no room" in message
+    assert f"at least {fewest}" in message
+
+
+@pytest.mark.parametrize("path", ["./nomodel", "../nomodel", "/x/y"])
+def test_a_path_is_never_looked_for_on_the_hub(small_corpus: Path, tiny_model: Path, path: str) -> None:
+    asked = replace(request(small_corpus, tiny_model), model=path)
+    assert f"There is no model folder {path!r}" in refused(InputError, asked)
 
 
 def test_what_is_not_there_is_named(small_corpus: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -74,7 +74,6 @@ def opened_run(flags: dict[str, Any], *, dtype: Callable[[], Dtype], batch_docum
         max_quarantined=flags["max_quarantined"] or DEFAULT_LIMIT.text,
         code_version=__version__,
     )
-    remember(document.run, store.root)
     return Opened(store, document)
 
 
@@ -98,6 +97,7 @@ def lead_opened(
     Returns 0, or raises IncompleteError where it could not be sealed.
     """
     store, document = opened
+    remember(document.run, store.root, settings.broker_url)
     if store.exists(SUCCESS):
         return finish(store, flags)
     started = time.monotonic()
@@ -175,7 +175,8 @@ def documents_there(store: Store, document: RunDocument) -> int:
 
 def _listening(settings: Settings) -> int:
     """The worker processes on the Redis of the settings."""
-    with contextlib.closing(connect(address.client_url(settings.broker_url or ""))) as client:
+    url = address.client_url(settings.broker_url or "")
+    with contextlib.closing(connect(url, settings.redis_timeout_s)) as client:
         return len(live_workers(client))
 
 

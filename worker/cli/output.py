@@ -36,6 +36,11 @@ def fault(error: PenstockError) -> dict[str, str]:
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """``1 part``, ``2,000 parts``."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def thousands(number: float) -> str:
     """``12,345``, or ``1.5`` for small fractions."""
     return f"{number:,.0f}" if number >= 10 or float(number).is_integer() else f"{number:,.1f}"

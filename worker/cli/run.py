@@ -24,6 +24,7 @@ from worker.cli.leading import (
 )
 from worker.cli.options import broker_option, devices_option, result_options, spec_options
 from worker.cli.progress import ProgressBar
+from worker.remembered import remember
 from worker.session import signals_raise
 from worker.settings import Settings, load, pin_this_process
 
@@ -43,7 +44,7 @@ def run(**flags: Any) -> int:
     logs.configure(settings)
     slots = gpu.slots(settings.devices)
     if settings.broker_url is not None and not flags["inline"]:
-        address.check(settings.broker_url)  # before the folder is taken
+        address.check(settings.broker_url, or_embedded=True)  # before the folder is taken
     opened = opened_run(
         flags,
         dtype=lambda: gpu.probe_dtype(slots, settings),
@@ -65,6 +66,7 @@ def run_inline_opened(
     A sealed one is only printed.
     """
     store, document = opened
+    remember(document.run, store.root)
     if store.exists(SUCCESS):
         return finish(store, flags)
     if slot.is_gpu:

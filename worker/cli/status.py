@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import socket
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,14 @@ from tasks.runs import Status, is_locked, live_command, load_run
 from tasks.runs import status as status_of
 from worker import address
 from worker.cli.options import broker_option, result_options
-from worker.cli.output import emit
-from worker.remembered import remembered
+from worker.cli.output import counted, emit
+from worker.remembered import last_broker, remembered
 from worker.settings import Settings, load
 
 WATCH_INTERVAL_S = 2.0
 CANCEL_TIMEOUT_S = 60.0
+UNKNOWN = "unknown"
+"""The state of a run that another Redis, not asked, may be at."""
 
 
 @click.command(short_help="How runs stand.")
@@ -39,8 +44,11 @@ def status(**flags: Any) -> int:
     """How the run in DIR (or by its id) stands; without an argument, all runs known here."""
     settings = load(broker_url=flags["broker"])
     while True:
-        folders = _folders(flags["which"], settings)
-        found = [_status(folder, settings) for folder in folders]
+        known = _folders(flags["which"], settings)
+        if flags["which"]:
+            found = [_status(folder, settings) for folder in known.values()]
+        else:
+            found = [_status_or_gone(run, folder, settings) for run, folder in known.items()]
         last = not flags["watch"] or all(one.state != "running" for one, _ in found)
         if flags["as_json"] and not last:
             pass  # one object on stdout: the one that stays true
@@ -48,7 +56,7 @@ def status(**flags: Any) -> int:
             emit(_as_json(*found[0]), _text(*found[0]), as_json=flags["as_json"])
         else:
             values = [_as_json(*one) for one in found]
-            lines = [f"{one.state:<11}  {one.run}  {one.committed:>7,} parts  {one.out}" for one, _ in found]
+            lines = [f"{one.state:<11}  {one.run}  {counted(one.committed, 'part'):>13}  {one.out}" for one, _ in found]
             emit({"runs": values}, "\n".join(lines) or "No runs are known here.", as_json=flags["as_json"])
         if last:
             return 0
@@ -65,35 +73,55 @@ def cancel(**flags: Any) -> int:
     store, document = load_run(flags["folder"].absolute())
     if store.exists(SUCCESS):
         raise InputError(f"The run in {store.root} is sealed, there is nothing to cancel.")
-    client = _client(store, settings)
-    if client is None:
-        raise InputError(f"Nothing works on the run in {store.root} that could be reached.", "Is --broker missing?")
-    with contextlib.closing(client):
-        ledger = Ledger(client, document.run)
-        if ledger.state().state != "running":
-            raise InputError(f"The run in {store.root} is not running.", "`penstock status` says how it stands.")
-        ledger.set_state("cancelled")
-        deadline = time.monotonic() + CANCEL_TIMEOUT_S
-        while is_locked(store):
-            if time.monotonic() > deadline:
-                raise SurroundingsError(f"The command on {store.root} did not end in {CANCEL_TIMEOUT_S:.0f} s.")
-            time.sleep(0.1)
+    live = live_command(store) if is_locked(store) else None
+    if live is not None and live.get("broker_url") is None:
+        _interrupt(store, live)
+    else:
+        _cancel(store, document.run, settings)
+    deadline = time.monotonic() + CANCEL_TIMEOUT_S
+    while is_locked(store):
+        if time.monotonic() > deadline:
+            raise SurroundingsError(f"The command on {store.root} did not end in {CANCEL_TIMEOUT_S:.0f} s.")
+        time.sleep(0.1)
     value = {"run": document.run, "out": str(store.root), "state": "cancelled"}
     emit(value, f"Cancelled; `penstock resume {store.root}` goes on.", as_json=flags["as_json"])
     return 0
 
 
-def _folders(which: str | None, settings: Settings) -> list[Path]:
-    """The folder that was named, or of the run that was; all known ones without a name."""
+def _cancel(store: Store, run: str, settings: Settings) -> None:
+    """Say in its Redis that a run is cancelled: whoever works on it stops."""
+    client = _reach(_broker(store, run, settings))
+    if client is None:
+        raise InputError(f"Nothing works on the run in {store.root} that could be reached.", "Is --broker missing?")
+    with contextlib.closing(client):
+        ledger = Ledger(client, run)
+        if ledger.state().state != "running":
+            raise InputError(f"The run in {store.root} is not running.", "`penstock status` says how it stands.")
+        ledger.set_state("cancelled")
+
+
+def _interrupt(store: Store, live: dict[str, Any]) -> None:
+    """Interrupt a command that works without Redis, as Ctrl-C does; only where it runs can that be done."""
+    who = f"`penstock {live['command']}` (process {live['pid']} on {live['host']})"
+    if live["host"] != socket.gethostname():
+        raise SurroundingsError(f"{store.root} is held by {who}, without Redis.", f"Cancel it on {live['host']}.")
+    try:
+        os.kill(int(live["pid"]), signal.SIGINT)
+    except OSError as error:
+        raise SurroundingsError(f"{who} cannot be interrupted: {error.strerror}.", "Is it another user's?") from error
+
+
+def _folders(which: str | None, settings: Settings) -> dict[str, Path]:
+    """Run → folder: the folder that was named (its run is not looked up), or of the run that was, or all known ones."""
     if which and Path(which).is_dir():
-        return [Path(which).absolute()]
+        return {"": Path(which).absolute()}
     known = remembered()
     if settings.broker_url:
         with contextlib.closing(connect(address.client_url(settings.broker_url))) as client:
             known |= {run: Path(folder) for run, folder in known_runs(client).items()}
     if not which:
-        return list(known.values())
-    matches = [folder for run, folder in known.items() if run.startswith(which)]
+        return known
+    matches = {run: folder for run, folder in known.items() if run.startswith(which)}
     if len(matches) != 1:
         what = "no folder, and no run known here begins so" if not matches else "the beginning of several runs"
         raise InputError(f"{which} is {what}.", "`penstock status` lists the known ones.")
@@ -103,20 +131,41 @@ def _folders(which: str | None, settings: Settings) -> list[Path]:
 def _status(folder: Path, settings: Settings) -> tuple[Status, int | None]:
     """How a run stands, and how many worker processes listen to its Redis; None where that cannot be asked."""
     store, document = load_run(folder)
-    client = _client(store, settings)
+    url, fed = _broker(store, document.run, settings), last_broker(document.run)
+    client = _reach(url)
     try:
-        return status_of(store, document, client), len(live_workers(client)) if client is not None else None
+        one, workers = status_of(store, document, client), len(live_workers(client)) if client is not None else None
     except PenstockError:
-        return status_of(store, document, None), None  # its Redis has gone with its command
+        one, workers = status_of(store, document, None), None  # its Redis has gone with its command
     finally:
         if client is not None:
             client.close()
+    asked = address.describe(url) if url is not None and one.ledger is not None else ""
+    if one.state == "interrupted" and not one.replay and fed not in ("", asked):
+        one = replace(one, state=UNKNOWN)
+    return one, workers
 
 
-def _client(store: Store, settings: Settings) -> redis.Redis | None:
-    """The Redis that works on a run: its live command's, else the settings'; None where there is none to reach."""
+def _status_or_gone(run: str, folder: Path, settings: Settings) -> tuple[Status, int | None]:
+    """The same; where there is no such run any more, nor any that can be read, that is what is said of it."""
+    try:
+        return _status(folder, settings)
+    except RunError as error:
+        state = "gone" if isinstance(error, InputError) else "damaged"
+        return Status(run, str(folder), state, False, 0, 0, None, None, None), None
+
+
+def _broker(store: Store, run: str, settings: Settings) -> str | None:
+    """The Redis to ask about a run: its live command's, else the settings', else the one it was last fed into."""
     live = live_command(store) if is_locked(store) else None
     url = (live or {}).get("broker_url") or settings.broker_url
+    if url is None and "***" not in (fed := last_broker(run)):
+        return fed or None
+    return url
+
+
+def _reach(url: str | None) -> redis.Redis | None:
+    """A client of a Redis; None where there is none that answers."""
     if url is None:
         return None
     try:
@@ -137,6 +186,14 @@ def _advice(one: Status, workers: int | None) -> str:
     """What to do about a run that does not go on by itself."""
     if one.replay:
         return f"A replay was interrupted: `{one.replay}` goes on; `penstock resume {one.out}` seals what is there."
+    if one.state == UNKNOWN:
+        return (
+            f"Not known from here: it was fed into {last_broker(one.run)}; name that with --broker. "
+            f"`penstock resume {one.out}` goes on here."
+        )
+    if one.state == "sealed" and one.committed < one.planned:
+        missing = counted(one.planned - one.committed, "part")
+        return f"{missing} missing: `penstock verify {one.out}` says which, and how to make what is missing."
     if one.state in ("interrupted", "cancelled", "failed"):
         return f"`penstock resume {one.out}` goes on."
     if one.state == "running" and not one.live and one.documents_planned is None:
@@ -146,23 +203,27 @@ def _advice(one: Status, workers: int | None) -> str:
     if one.state == "incomplete" and one.summary is not None and one.summary.dead_letter_documents:
         return f"Batches failed again and again: `penstock resume {one.out}` tries them again."
     if one.state == "incomplete":
-        return f"`penstock quarantine list {one.out}` says why; `penstock resume --max-quarantined` can seal it."
+        seal = f"`penstock resume {one.out} --max-quarantined {one.summary.quarantined if one.summary else 'N'}`"
+        return f"`penstock quarantine list {one.out}` says why; {seal} seals it all the same."
     return ""
 
 
 def _text(one: Status, workers: int | None) -> str:
     lines = [f"Run {one.run} in {one.out}: {one.state}"]
     if one.documents_planned is not None:
-        lines.append(f"  {one.committed:,} of {one.planned:,} parts; {one.documents_planned:,} documents")
+        documents = counted(one.documents_planned, "document")
+        lines.append(f"  {one.committed:,} of {counted(one.planned, 'part')}; {documents}")
     else:
-        lines.append(f"  {one.committed:,} parts; the corpus is read as far as {one.planned:,} parts")
+        planned = counted(one.planned, "part")
+        lines.append(f"  {counted(one.committed, 'part')}; the corpus is read as far as {planned}")
     if one.ledger is not None and one.state == "running":
         counts = one.ledger
-        lines.append(f"  since the last start: {counts.documents:,} documents, {counts.tokens:,} tokens")
+        done = f"{counted(counts.documents, 'document')}, {counted(counts.tokens, 'token')}"
+        lines.append(f"  since the last start: {done}")
     if one.ledger is not None and one.ledger.message:
         lines.append(f"  {one.ledger.message}")
     if one.summary is not None:
-        lines.append(f"  {one.summary.rows:,} rows, {one.summary.quarantined:,} in quarantine")
+        lines.append(f"  {counted(one.summary.rows, 'row')}, {one.summary.quarantined:,} in quarantine")
     if advice := _advice(one, workers):
         lines.append(f"  {advice}")
     return "\n".join(lines)

@@ -31,7 +31,7 @@ def submit(**flags: Any) -> int:
     if settings.broker_url is None:
         raise UsageError("submit needs a Redis that workers listen to.", "Name it by --broker or PENSTOCK_BROKER_URL.")
     address.check(settings.broker_url)
-    client = connect(address.client_url(settings.broker_url))
+    client = connect(address.client_url(settings.broker_url), settings.redis_timeout_s)
     on_gpus = any(worker.device != "cpu" for worker in live_workers(client))
     client.close()
     opened = opened_run(

@@ -14,7 +14,7 @@ from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.spec import RunSpec
-from worker.cli.output import in_bytes
+from worker.cli.output import counted, in_bytes
 
 SAMPLE = 3
 
@@ -39,23 +39,25 @@ def summary_text(value: Mapping[str, Any]) -> str:
         f", {value['seconds_total']:,.1f} s in this command" if value["seconds_total"] else ""
     )  # 0: it was there already
     lines = [
-        f"Sealed: {value['rows']:,} rows of {value['documents']:,} documents in {value['parts']:,} parts, "
+        f"Sealed: {counted(value['rows'], 'row')} of {counted(value['documents'], 'document')} in "
+        f"{counted(value['parts'], 'part')}, "
         f"{in_bytes(value['bytes'])}.",
         f"  {value['documents_per_second']:,.1f} documents/s, {value['tokens_per_second']:,.0f} tokens/s "
         f"({value['seconds']:,.1f} s at work{total})",
     ]
     if value["truncated"]:
         lines.append(
-            f"  {value['truncated']:,} documents were longer than the model takes: "
+            f"  Longer than --max-tokens: {counted(value['truncated'], 'document')}, of which "
             f"{value['tokens_used']:,} of {value['tokens']:,} tokens were used"
         )
     if value["quarantined"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in value["quarantined_by_reason"].items())
         lines.append(f"  {value['quarantined']:,} in quarantine: {reasons} (`penstock quarantine show {value['out']}`)")
     if value["duplicate_ids"]:
-        lines.append(f"  {value['duplicate_ids']:,} rows have an id that another row has too")
+        lines.append(f"  {counted(value['duplicate_ids'], 'row')} with an id that an earlier row has")
     lines += [
-        f"  {worker['slot']}: {worker['documents']:,} documents, peak memory {in_bytes(worker['peak_rss_bytes'])}"
+        f"  {worker['slot']}: {counted(worker['documents'], 'document')}, "
+        f"peak memory {in_bytes(worker['peak_rss_bytes'])}"
         for worker in value["workers"]
     ]
     lines.append(f"Dataset: {value['out']}/{DATA}")
@@ -80,7 +82,8 @@ def fed_text(document: RunDocument, store: Store, *, workers: int) -> str:
     value = fed_json(document, store, workers=workers)
     goes_on = "The workers go on" if workers else "No worker listens yet (`penstock worker` starts one)"
     return (
-        f"Run {value['run']} is fed: {value['documents']:,} documents in {value['batches']:,} batches. "
+        f"Run {value['run']} is fed: {counted(value['documents'], 'document')} in "
+        f"{counted(value['batches'], 'batch', 'batches')}. "
         f"{goes_on}; `penstock status {value['out']}` says how far they are."
     )
 

@@ -8,12 +8,15 @@ from typing import Any
 import click
 
 from pipelines.errors import VerificationError
+from pipelines.parts.layout import MANIFEST, SUCCESS
 from pipelines.parts.verify import verify as differences_of
 from tasks.runs import load_run, status
 from worker.cli.options import result_options
 from worker.cli.output import emit, fault
 
 SHOWN = 10
+_UNFINISHED = (f"{MANIFEST} is missing", f"{SUCCESS} is missing", "The plan is not sealed")
+"""How differences begin that a run has until it is sealed."""
 
 
 @click.command(short_help="Recompute everything that the manifest says.")
@@ -29,6 +32,8 @@ def verify(**flags: Any) -> int:
         return 0
     more = f" (and {len(differences) - SHOWN:,} more)" if len(differences) > SHOWN else ""
     hint = "Remove what is damaged or foreign, and _SUCCESS; then `penstock resume` makes what is missing."
+    if not store.exists(SUCCESS) and all(line.startswith(_UNFINISHED) for line in differences):
+        hint = f"It is not finished: `penstock resume {store.root}` goes on; `penstock status` says how far it is."
     if replay := status(store, document, None).replay:
         hint = f"`{replay}` goes on; `penstock resume {store.root}` seals what is there."
     message = f"{store.root}: {'; '.join(line.rstrip('.') for line in differences[:SHOWN])}{more}."
