@@ -10,9 +10,11 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(HASH)
 CODE := pipelines tasks worker examples tests docs
 MYPY_FLAGS ?=
 PYTEST_FLAGS ?=
+N ?= 100000
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check format docs clean
+.PHONY: help install dev demo test fuzz check format docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,5 +66,8 @@ docs: $(INSTALLED) ## write the pages that are made from the code
 test: $(INSTALLED_DEV) ## every test that this machine can run
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+fuzz: $(INSTALLED_DEV) ## mutated files for every reader: N=100000 SEED=1; what it finds is kept in .fuzz
+	$(BIN)/python tests/fuzz/fuzzer.py --inputs $(N) --seed $(SEED) --out .fuzz
+
 clean: ## remove what make has made
-	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipelines.corpus import columnar, delimited, jsonl, plain
 from pipelines.corpus.arrow_values import ARROW_ERRORS, plain_type
 from pipelines.corpus.detection import COLUMNAR
+from pipelines.corpus.evidence import shown
 from pipelines.corpus.keep import KeepOption, json_kind, json_type
 from pipelines.corpus.options import CorpusOptions
 from pipelines.errors import InputError
@@ -24,6 +25,7 @@ TYPE_DOCUMENTS = 10_000
 _SCHEMA_FILES = 1_000
 _SAMPLE_BYTES = 256 * 2**20
 _SHOWN_COLUMNS = 30
+_SHOWN_CHARACTERS = 100
 
 
 @dataclass
@@ -111,12 +113,14 @@ def _survey_declared(found: Survey, shard: Shard, options: CorpusOptions, used: 
         try:
             names = list(delimited.header(shard, options.encoding, options.header)[0])
         except delimited.BadHeaderError as error:
-            raise InputError(f"{shard.uri}: {error}.", "Check --format, --encoding and --no-header.") from error
+            raise InputError(f"{shown(shard.uri)}: {error}.", "Check --format, --encoding and --no-header.") from error
         for name in names:
             found.note(name, "string", shard.uri)
     for name in names:
         if name in used and names.count(name) > 1:
-            raise InputError(f"{shard.uri} has {names.count(name)} columns called {name!r}.", "Rename all but one.")
+            raise InputError(
+                f"{shown(shard.uri)} has {names.count(name)} columns called {name!r}.", "Rename all but one."
+            )
 
 
 def _found_type(found: Survey, option: KeepOption) -> str:
@@ -134,7 +138,7 @@ def _found_type(found: Survey, option: KeepOption) -> str:
             return arrow_type_name(pa.unify_schemas(fields, promote_options="permissive").field(0).type)
     except ARROW_ERRORS:
         pass
-    said = "; ".join(f"{name[:40]} in {uri}" for name, uri in list(types.items())[:2])
+    said = "; ".join(f"{shown(name)[:40]} in {shown(uri)}" for name, uri in list(types.items())[:2])
     raise InputError(
         f"Column {option.column!r} has different types: {said}.",
         f"Choose one, for example --keep {option.column}:json or --keep {option.column}:string",
@@ -152,4 +156,4 @@ def _check_buildable(column: str, type_name: str) -> None:
 def _listed(columns: dict[str, None]) -> str:
     names = list(columns)
     more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
-    return ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in names[:_SHOWN_COLUMNS]) + more
+    return ", ".join(shown(name)[:_SHOWN_CHARACTERS] for name in names[:_SHOWN_COLUMNS]) + more

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from pipelines.corpus.arrow_values import ARROW_ERRORS, is_text, python_values
+from pipelines.corpus.integers import json_text, parsed
 from pipelines.spec import arrow_type
 
 Converter = Callable[[Any], Any]
@@ -73,14 +74,14 @@ def _from_text(convert: Converter) -> Converter:
 
 def _json_text(value: Any) -> str:
     try:
-        return orjson.dumps(value, default=str).decode()
+        return json_text(value)
     except orjson.JSONEncodeError as error:
         raise MisfitError from error
 
 
 def _parsed_json(value: Any) -> str | None:
     try:
-        return orjson.dumps(orjson.loads(value)).decode() if value != "" else None
+        return json_text(parsed(value)) if value != "" else None
     except orjson.JSONDecodeError as error:
         raise MisfitError from error
 

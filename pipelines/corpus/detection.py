@@ -8,6 +8,7 @@ import orjson
 
 from pipelines.corpus.arrow_batches import MAGIC as ARROW_MAGIC
 from pipelines.corpus.blocks import DamagedStreamError, blocks
+from pipelines.corpus.evidence import shown
 from pipelines.corpus.regular import open_regular
 from pipelines.errors import InputError
 from pipelines.spec import Format
@@ -74,7 +75,7 @@ def format_of(path: str, compression: str) -> Format:
     if text.startswith((b"{", b"[")):
         return _json_format(path, text)
     if not _is_text(head):
-        raise InputError(f"{path} is neither text nor a known format.", "Say how to read it: --format FORMAT")
+        raise InputError(f"{shown(path)} is neither text nor a known format.", "Say how to read it: --format FORMAT")
     return Format.TEXT
 
 
@@ -86,16 +87,22 @@ def first_bytes(path: str, compression: str) -> bytes:
         return b""
 
 
-def check_readable(path: str, format_: Format, compression: str, encoding: str) -> None:
-    """Raises InputError for what cannot be read although its format is known."""
+def check_readable(path: str, format_: Format, compression: str, encoding: str, *, asked: bool) -> None:
+    """Raises InputError for what cannot be read although its format is known.
+
+    JSON Lines that were ``asked`` for are read whatever they are: each line of UTF-16 is then a reject. Not so other
+    text, of which half would pass for UTF-8 with NULs in it.
+    """
     if format_ in COLUMNAR:
         if compression != "none":
-            raise InputError(f"{path} is a {format_} file inside {compression}.", "Decompress it first.")
+            raise InputError(f"{shown(path)} is a {format_} file inside {compression}.", "Decompress it first.")
+        return
+    if asked and format_ is Format.JSONL:
         return
     head = first_bytes(path, compression)
     if head.startswith(_UTF16) and b"\0" in head:
         hint = "Convert it: iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8"
-        raise InputError(f"{path} is UTF-16 text, wanted {encoding}.", hint)
+        raise InputError(f"{shown(path)} is UTF-16 text, wanted {encoding}.", hint)
 
 
 def _json_format(path: str, text: bytes) -> Format:
@@ -110,7 +117,7 @@ def _json_format(path: str, text: bytes) -> Format:
     if os.path.splitext(path)[1].lower() not in (".json", *_SUFFIX_COMPRESSION):
         return Format.TEXT
     raise InputError(
-        f"{path} is JSON, but not JSON Lines (an object in each line).",
+        f"{shown(path)} is JSON, but not JSON Lines (an object in each line).",
         "Convert it (jq -c '.[]' FILE > FILE.jsonl), or say --format jsonl to read its lines as they are.",
     )
 

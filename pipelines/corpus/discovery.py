@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipelines.corpus.columns import check_columns, kept_columns, survey
 from pipelines.corpus.detection import check_readable, compression_of, format_of, suffix_format
+from pipelines.corpus.evidence import shown
 from pipelines.corpus.expansion import CorpusFile, expand
 from pipelines.corpus.options import CorpusOptions
 from pipelines.errors import InputError, UsageError
@@ -53,8 +54,9 @@ def _argument_shards(argument: str, options: CorpusOptions) -> list[Shard]:
     first = shards[0]
     for shard in shards:
         if shard.format is not first.format:
+            kinds = f"{shown(first.name)} is {first.format}, {shown(shard.name)} is {shard.format}"
             raise InputError(
-                f"{argument} mixes formats: {first.name} is {first.format}, {shard.name} is {shard.format}.",
+                f"{shown(argument)} mixes formats: {kinds}.",
                 "Pick one with --format, or give the files as arguments of their own.",
             )
     return shards
@@ -63,9 +65,11 @@ def _argument_shards(argument: str, options: CorpusOptions) -> list[Shard]:
 def _unreadable(error: OSError, name: str) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(
-            f"{error.filename or name} is gone since the corpus was listed.", "Put it back, or start again."
+            f"{shown(error.filename or name)} is gone since the corpus was listed.", "Put it back, or start again."
         )
-    return InputError(f"{error.filename or name} cannot be read: {error.strerror or error}.", "Check its permissions.")
+    return InputError(
+        f"{shown(error.filename or name)} cannot be read: {error.strerror or error}.", "Check its permissions."
+    )
 
 
 def _picked(files: list[CorpusFile], format_: Format) -> list[CorpusFile]:
@@ -77,7 +81,8 @@ def _picked(files: list[CorpusFile], format_: Format) -> list[CorpusFile]:
 def _shard(file: CorpusFile, format_: Format, encoding: str) -> Shard:
     status = os.stat(file.path)
     compression = compression_of(file.path)
-    if format_ is Format.AUTO:
+    asked = format_ is not Format.AUTO
+    if not asked:
         format_ = format_of(file.path, compression)
-    check_readable(file.path, format_, compression, encoding)
+    check_readable(file.path, format_, compression, encoding, asked=asked)
     return Shard(file.path, file.name, format_, compression, status.st_size, status.st_mtime_ns)

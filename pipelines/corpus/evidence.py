@@ -48,7 +48,7 @@ def reject_at(
         Origin(shard.uri, offset, line),
         stage,
         reason,
-        printable(detail)[:_DETAIL_CHARACTERS],
+        shown(printable(detail))[:_DETAIL_CHARACTERS],
         0,
         excerpt(raw or b""),
         sha256,
@@ -64,6 +64,16 @@ def printable(value: Any) -> str:
     """Any value as one line of text that can be encoded as UTF-8."""
     text = value if isinstance(value, str) else str(value)
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+
+
+def shown(name: str) -> str:
+    """A name on one line of a terminal or a log: what could end the line or steer the terminal is escaped."""
+    if name.isprintable():
+        return name
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in name
+    )
 
 
 def first_line(error: BaseException) -> str:

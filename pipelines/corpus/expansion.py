@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from pipelines.corpus.evidence import shown
 from pipelines.errors import InputError, UsageError
 
 _HIDDEN = (".", "_")
@@ -38,13 +39,15 @@ def expand(argument: str) -> list[CorpusFile]:
     if path.is_dir():
         files = list(_walk(path, path))
         if not files:
-            raise InputError(f"{argument} has no file to read.", "Names that start with '.' or '_' are left out.")
+            raise InputError(
+                f"{shown(argument)} has no file to read.", "Names that start with '.' or '_' are left out."
+            )
         return _sorted(files)
     if path.exists():
         return [_file(path, path.parent)]
     if not glob.has_magic(argument):
         remote = "Only local files are read." if "://" in argument else "Check the path."
-        raise InputError(f"{_shown(argument)}: no such file or folder.", remote)
+        raise InputError(f"{shown(argument)}: no such file or folder.", remote)
     root = _fixed_part(argument)
     files = []
     for match in glob.iglob(argument, recursive=True):
@@ -54,7 +57,7 @@ def expand(argument: str) -> list[CorpusFile]:
         else:
             files.append(_file(Path(match), root))
     if not files:
-        raise InputError(f"{_shown(argument)} matches no file.", "Check the pattern, and quote it from the shell.")
+        raise InputError(f"{shown(argument)} matches no file.", "Check the pattern, and quote it from the shell.")
     return _sorted(files)
 
 
@@ -97,7 +100,7 @@ def _refuse_way_out(path: str, root: Path) -> None:
     inside, real = os.path.realpath(root), os.path.realpath(path)
     if os.path.commonpath([inside, real]) != inside:
         raise InputError(
-            f"{_shown(path)} leads out of {_shown(str(root))}, to {_shown(real)}.",
+            f"{shown(path)} leads out of {shown(str(root))}, to {shown(real)}.",
             "Remove the link, or give what it leads to as an argument of its own.",
         )
 
@@ -117,17 +120,9 @@ def _file(path: Path, root: Path) -> CorpusFile:
     try:
         absolute.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"The file name {_shown(absolute)} is not valid UTF-8.", "Rename the file.") from error
+        raise InputError(f"The file name {shown(absolute)} is not valid UTF-8.", "Rename the file.") from error
     if not os.path.exists(path):
-        raise InputError(f"{_shown(absolute)} is a link to nothing.", "Remove it, or put its target back.")
+        raise InputError(f"{shown(absolute)} is a link to nothing.", "Remove it, or put its target back.")
     if not os.path.isfile(path):
-        raise InputError(f"{_shown(absolute)} is not a regular file.", "Give a file, or '-' for standard input.")
+        raise InputError(f"{shown(absolute)} is not a regular file.", "Give a file, or '-' for standard input.")
     return CorpusFile(absolute, Path(os.path.relpath(absolute, os.path.abspath(root))).as_posix())
-
-
-def _shown(name: str) -> str:
-    """A name on one line, whatever characters it has."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in name
-    )

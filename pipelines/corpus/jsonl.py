@@ -9,6 +9,7 @@ import orjson
 
 from pipelines.corpus.encodings import is_utf8
 from pipelines.corpus.evidence import DamagedFile, first_line, reject_at
+from pipelines.corpus.integers import exactly
 from pipelines.corpus.lines import MAX_LINE_BYTES, LongLine, read_lines
 from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.documents import Reason, Reject
@@ -24,6 +25,7 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, li
     """The items of a file from a byte offset on. Raises DamagedFile after all that could be read."""
     loads, document = orjson.loads, mapping.document
     encoding = None if is_utf8(spec.encoding) else spec.encoding
+    columns = [*([spec.id_column] if spec.id_column is not None else []), *(kept.column for kept in spec.keep)]
     for block in read_lines(shard.uri, shard.compression, offset, line, bom=encoding is None):
         if isinstance(block, LongLine):
             yield long_line(shard, block), block.next_offset, block.last_number, 0
@@ -43,6 +45,7 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, li
                         detail = f"it nests arrays and objects over {MAX_DEPTH} deep"
                         yield reject_at(shard, start, number, Reason.BAD_JSON, detail, raw), after, number, 0
                     elif type(values) is dict:
+                        values = exactly(values, columns, raw, encoding)
                         yield document(values, start, number, raw), after, number, 0
                     else:
                         detail = f"the line is a JSON {type(values).__name__}, wanted an object"
@@ -65,8 +68,10 @@ def sample(shard: Shard, encoding: str) -> Iterator[tuple[dict[str, Any] | None,
                     values = orjson.loads(raw.decode(encoding) if decode else raw)
                 except ValueError:
                     values = None
-                usable = isinstance(values, dict) and not _too_deep(raw, values)
-                yield (values if usable else None), len(raw)
+                if isinstance(values, dict) and not _too_deep(raw, values):
+                    yield exactly(values, values, raw, encoding if decode else None), len(raw)
+                else:
+                    yield None, len(raw)
     except DamagedFile:
         return
 

@@ -10,7 +10,7 @@ from pyarrow.types import is_nested
 from pipelines.corpus import columnar, delimited, jsonl, plain
 from pipelines.corpus.arrow_values import is_text, plain_type
 from pipelines.corpus.conversion import Converter, converter, unless_bytes
-from pipelines.corpus.evidence import DamagedFile, reject_at
+from pipelines.corpus.evidence import DamagedFile, reject_at, shown
 from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.documents import CORPUS_START, Cursor, Document, Reason, Reject
 from pipelines.errors import CorpusChangedError, InfrastructureError
@@ -108,9 +108,9 @@ class CorpusReader:
             self._next_shard()
             yield reject_at(shard, damage.offset, damage.line, Reason.DAMAGED_FILE, damage.detail, damage.raw or None)
         except FileNotFoundError as error:
-            raise CorpusChangedError(f"{shard.uri} is gone.", "Put it back, or start a new run.") from error
+            raise CorpusChangedError(f"{shown(shard.uri)} is gone.", "Put it back, or start a new run.") from error
         except OSError as error:
-            raise InfrastructureError(f"{shard.uri} cannot be read: {error.strerror or error}.") from error
+            raise InfrastructureError(f"{shown(shard.uri)} cannot be read: {error.strerror or error}.") from error
         else:
             self._next_shard()
 

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import IO, Any
 
+from pipelines.corpus.evidence import shown
 from pipelines.errors import CorpusChangedError
 
 
@@ -28,4 +29,6 @@ def check_regular(path: str) -> None:
 
 def _check(status: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise CorpusChangedError(f"{path} is no regular file any more.", "Put the file back, or start a new run.")
+        raise CorpusChangedError(
+            f"{shown(path)} is no regular file any more.", "Put the file back, or start a new run."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pipelines.corpus.evidence import shown
 from pipelines.errors import CorpusChangedError
 from pipelines.spec import CorpusSpec
 
@@ -17,10 +18,10 @@ def check_unchanged(spec: CorpusSpec) -> None:
             status = os.stat(shard.uri)
         except OSError as error:
             raise CorpusChangedError(
-                f"{shard.uri} was there when the run was planned, now: {error.strerror}.", _HINT
+                f"{shown(shard.uri)} was there when the run was planned, now: {error.strerror}.", _HINT
             ) from error
         if status.st_size != shard.size:
-            message = f"{shard.uri} had {shard.size} bytes when the run was planned, now {status.st_size}."
+            message = f"{shown(shard.uri)} had {shard.size} bytes when the run was planned, now {status.st_size}."
             raise CorpusChangedError(message, _HINT)
         if status.st_mtime_ns != shard.mtime_ns:
-            raise CorpusChangedError(f"{shard.uri} was written to after the run was planned.", _HINT)
+            raise CorpusChangedError(f"{shown(shard.uri)} was written to after the run was planned.", _HINT)
