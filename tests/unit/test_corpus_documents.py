@@ -10,6 +10,7 @@ import pytest
 from pipelines.corpus import CorpusOptions, discover, open_corpus
 from pipelines.corpus import lines as corpus_lines
 from pipelines.documents import Document, Origin, Reason, Stage
+from pipelines.errors import InputError
 from pipelines.spec import Format
 
 
@@ -25,6 +26,20 @@ def write(tmp_path, name, data):
 
 def outcome(item):
     return item.text if isinstance(item, Document) else item.reason
+
+
+def test_utf16_among_json_lines_is_refused_only_where_the_format_is_guessed(tmp_path):
+    write(tmp_path, "a.jsonl", '{"text": "a"}\n')
+    write(tmp_path, "b.jsonl", '{"text": "b"}\n{"text": "c"}\n'.encode("utf-16"))
+    with pytest.raises(InputError, match=r"b\.jsonl is UTF-16 text"):
+        read(tmp_path)
+    items = read(tmp_path, format=Format.JSONL)
+    assert outcome(items[0]) == "a"
+    assert {outcome(item) for item in items[1:]} <= {Reason.BAD_JSON, Reason.BAD_ENCODING}
+    assert len(items) >= 3
+    write(tmp_path, "c.txt", "c\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"c\.txt is UTF-16 text"):
+        read(tmp_path / "c.txt", format=Format.TEXT)
 
 
 def test_json_lines(tmp_path):
@@ -54,7 +69,10 @@ def test_json_lines(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "wanted"),
-    [("s", "s"), ("", ""), (7, "7"), (2**63, str(2**63)), (1.5, "1.5"), (True, "true"), (None, "a.jsonl#0")],
+    [
+        *(("s", "s"), ("", ""), (7, "7"), (1.5, "1.5"), (True, "true"), (None, "a.jsonl#0")),
+        *((number, str(number)) for number in (2**63, 2**64 - 1, 2**64, 2**64 + 1, -(2**63) - 1, 10**30, 3 * 10**200)),
+    ],
 )
 def test_ids(tmp_path, value, wanted):
     path = write(tmp_path, "a.jsonl", json.dumps({"key": value, "text": "t"}))

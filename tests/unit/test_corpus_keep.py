@@ -70,6 +70,8 @@ def test_two_kept_columns_of_one_name(tmp_path):
         ([None, None], "json", [None, None]),
         ([1, "a"], "json", ["1", '"a"']),
         ([2**63], "json", [str(2**63)]),
+        ([2**64 + 1, 7], "json", [str(2**64 + 1), "7"]),
+        ([{"a": [10**30, "é"]}, -1e300], "json", [f'{{"a":[{10**30},"é"]}}', "-1e+300"]),
     ],
 )
 def test_types_of_json_values(tmp_path, values, type_name, wanted):
