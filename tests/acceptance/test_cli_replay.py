@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acceptance.commands import SUMMARY_KEYS, call
@@ -13,6 +15,7 @@ from unit.poisoned import ALL, CRASH, MEMORY, poisoned, poisoned_run, write_corp
 
 from pipelines.parts.manifest import seal
 from pipelines.replay import replay
+from pipelines.roberta.tokenizer import Tokenizer
 from tasks.runs import load_run, locked
 
 
@@ -112,9 +115,31 @@ def test_after_an_interruption_every_command_says_how_to_go_on(interrupted: Path
     assert ask("verify", "out").code == 0
 
 
-@pytest.mark.parametrize("how", [("resume", "out", "--inline"), ("resume", "out", "--devices", "cpu")])
-def test_resume_seals_what_an_interrupted_replay_left(interrupted: Path, how: tuple[str, ...], tmp_path: Path) -> None:
-    answer = call(tmp_path, *how, "--json")
+def test_an_interrupt_is_130_and_says_how_to_go_on(out: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Tokenizer.encode
+
+    def interrupting(self: Tokenizer, texts: list[str], *arguments: Any) -> Any:
+        if any("33:" in text for text in texts):
+            signal.raise_signal(signal.SIGINT)
+        return encode(self, texts, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tokenizer, "encode", interrupting)
+        answer = ask("quarantine", "replay", "out")
+    assert answer.code == 130
+    assert f"`penstock quarantine replay {out}` goes on." in answer.refusal
+    assert ask("status", "out", "--json").value["state"] == "interrupted"
+    assert ask("quarantine", "replay", "out", "--json").value["replayed"]["documents"] == 11
+    assert ask("verify", "out").code == 0
+
+
+@pytest.mark.parametrize("how", ["resume --inline", "resume", "run"])
+def test_resume_and_run_seal_what_an_interrupted_replay_left(
+    interrupted: Path, corpus: Path, tiny_model: Path, how: str, tmp_path: Path
+) -> None:
+    spec = (corpus, "--out", "out", "--model", tiny_model, "--keep", "number:int64", "--max-tokens", 16)
+    command = ("run", *spec) if how == "run" else (*how.split(), "out")
+    answer = call(tmp_path, *command, "--max-quarantined", "100%", "--devices", "cpu", "--json")
     assert answer.code == 0, answer.err
     assert (answer.value["state"], answer.value["quarantined"], answer.value["generation"]) == ("sealed", 15, 2)
     assert call(tmp_path, "verify", "out").code == 0
