@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.corpus.arrow_messages import BadMessageError, check_blocks, check_next_batch
 from pipelines.corpus.arrow_values import is_text
 from pipelines.corpus.bombs import rows_fault
 from pipelines.corpus.evidence import DamagedFile
@@ -57,16 +58,30 @@ def _all_batches(source: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch
     # No field at all would mean every field; one is enough to count the rows.
     options = pa.ipc.IpcReadOptions(included_fields=fields or [0] if names else None)
     if not _is_file(source):
-        yield from _open_stream(source, options)
+        yield from _streamed(source, options)
         return
     try:
         file = pa.ipc.open_file(source, options=options)
+        for _ in check_blocks(source, dictionaries=True):
+            pass
+    except BadMessageError:
+        raise
     except DAMAGE as error:
         surroundings(error)
-        yield from _open_stream(source, options)
+        yield from _streamed(source, options)
         raise pa.ArrowInvalid("the file ends before its footer") from error
-    for index in range(file.num_record_batches):
+    for index, _ in enumerate(check_blocks(source, dictionaries=False)):
         yield file.get_batch(index)
+
+
+def _streamed(source: Any, options: Any) -> Iterator[pa.RecordBatch]:
+    stream = _open_stream(source, options)
+    while True:
+        check_next_batch(source)
+        try:
+            yield stream.read_next_batch()
+        except StopIteration:
+            return
 
 
 def _is_file(source: Any) -> bool:

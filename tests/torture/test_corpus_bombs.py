@@ -200,3 +200,33 @@ def test_rows_out_of_nothing_are_refused(tmp_path, name):
     (damage,) = open_corpus(spec_of(path))
     assert damage.reason is Reason.DAMAGED_FILE
     assert "10000000 rows" in damage.detail
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_compressed_arrow_out_of_proportion_is_refused_before_it_is_read(tmp_path, kind, compression):
+    path = tmp_path / "a.arrow"
+    new = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+    small, large = pa.table({"text": ["a", "b"]}), pa.table({"text": ["x" * 2**20] * 150})
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as file, new(file, small.schema, options=options) as writer:
+        for table in (small, large, small):
+            writer.write_table(table)
+    *good, damage = open_corpus(spec_of(path))
+    assert [item.text for item in good] == ["a", "b"]
+    assert (damage.reason, damage.origin.offset) == (Reason.DAMAGED_FILE, 2)
+    assert damage.detail.startswith("decompression bomb?")
+    assert peak_growth(path, "arrow") < 60
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_a_dictionary_that_is_a_bomb_is_refused(tmp_path, kind):
+    path = tmp_path / "a.arrow"
+    new = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+    table = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["x" * 2**26, "y" * 2**26]))})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), "wb") as file, new(file, table.schema, options=options) as writer:
+        writer.write_table(table)
+    (damage,) = open_corpus(spec_of(path))
+    assert damage.detail.startswith("decompression bomb?")
+    assert peak_growth(path, "arrow") < 60
