@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.corpus.arrow_messages import BadMessageError, check_blocks, check_next_batch
-from pipelines.corpus.arrow_values import is_text
+from pipelines.corpus.arrow_values import is_text, legible
 from pipelines.corpus.bombs import rows_fault
 from pipelines.corpus.evidence import DamagedFile
 from pipelines.corpus.parquet_batches import DAMAGE, damage, surroundings
@@ -41,7 +41,7 @@ def arrow_schema(path: str) -> pa.Schema | None:
     """The schema of a file or stream, or None where it cannot be read."""
     try:
         with _opened(path) as source:
-            return _open_stream(source, None).schema
+            return legible(_open_stream(source, None).schema)
     except DAMAGE as error:
         surroundings(error)
         return None

@@ -12,6 +12,16 @@ ARROW_ERRORS = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImpl
 """What pyarrow raises for values and types that do not go together."""
 
 
+def legible(schema: pa.Schema) -> pa.Schema:
+    """The schema. Raises UnicodeDecodeError where a name in it is not UTF-8, which nobody has checked."""
+    waiting = list(schema)
+    while waiting:
+        field = waiting.pop()
+        _ = field.name
+        waiting += [field.type.field(index) for index in range(field.type.num_fields)]
+    return schema
+
+
 def is_text(dtype: pa.DataType) -> bool:
     """Whether its values are strings, in any of Arrow's layouts."""
     return bool(types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.corpus.arrow_values import legible
 from pipelines.corpus.bombs import rows_fault
 from pipelines.corpus.evidence import DamagedFile, first_line
 from pipelines.corpus.parquet_limits import RefusedGroupError, batch_rows, used_leaves
@@ -50,7 +51,7 @@ def parquet_schema(path: str) -> pa.Schema | None:
     """The schema of a file, or None where its footer cannot be read."""
     try:
         with _open(path) as file:
-            return file.schema_arrow
+            return legible(file.schema_arrow)
     except DAMAGE as error:
         surroundings(error)
         return None

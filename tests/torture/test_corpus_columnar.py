@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.corpus import CorpusOptions, KeepOption, discover, open_corpus
-from pipelines.documents import Reason
+from pipelines.documents import Document, Reason
 from pipelines.spec import CorpusSpec, Format, Shard
 
 TABLE = pa.table({"text": [f"text {n} " + "x" * (n % 50) for n in range(500)], "n": range(500)})
@@ -122,6 +122,25 @@ def test_offsets_that_point_outside_are_damage(tmp_path):
     assert data.count(offsets) == 1
     path.write_bytes(data.replace(offsets, wrong))
     assert [item.reason for item in read(path, Format.ARROW)] == [Reason.DAMAGED_FILE]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
+def test_a_column_whose_name_is_not_utf8_costs_no_more_than_itself_or_its_file(tmp_path, name, nested):
+    path = tmp_path / name
+    table = pa.table({"text": ["fine"], "s": [{"qqqq": 1}]} if nested else {"text": ["fine"], "qqqq": [1]})
+    if name == "a.arrow":
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"qqqq", b"qq\xff\xff"))
+    keep = (KeepOption("s"),) if nested else ()
+    (item,) = open_corpus(discover([str(path)], CorpusOptions(keep=keep)))
+    if isinstance(item, Document):
+        assert item.kept == (None,) * len(keep)
+    else:
+        assert item.reason is Reason.DAMAGED_FILE
 
 
 def test_rows_without_any_used_column_are_rejects_one_by_one(tmp_path):
