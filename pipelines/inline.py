@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -47,6 +48,7 @@ def run_inline(
             first=batch.first,
             count=len(batch.items),
             input_digest=items_digest(batch.items),
+            host=socket.gethostname(),
             slot="inline",
             device=device,
             started_unix_s=started,

@@ -163,6 +163,7 @@ def _meta(document: RunDocument, mark: ReplayMark, footer: Footer, extracted: Ex
         count=footer.count,
         input_digest=footer.input_digest,
         attempt=footer.attempt,
+        host=footer.host,
         slot=footer.slot,
         device=footer.device,
         started_unix_s=footer.started_unix_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -178,6 +179,7 @@ def _extract(job: _Job, attempt: int) -> None:
         count=len(batch.items),
         input_digest=items_digest(batch.items),
         attempt=attempt,
+        host=socket.gethostname(),
         slot=job.resources.slot,
         device=job.resources.device,
         started_unix_s=started,

@@ -30,8 +30,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class PartMeta:
     """What the committing side knows about a part.
 
-    ``count`` is the items of the batch, rejects included; ``input_digest`` the plan's hex digest of them. ``slot`` and
-    ``device`` name who computed it, ``started_unix_s`` when the batch was claimed; the tokens are sums over documents.
+    ``count`` is the items of the batch, rejects included; ``input_digest`` the plan's hex digest of them. ``host``,
+    ``slot`` and ``device`` name who computed it, ``started_unix_s`` when the batch was claimed; the tokens are sums
+    over documents.
     ``generation`` is 1, or that of the replay that rewrote the part.
     """
 
@@ -43,6 +44,7 @@ class PartMeta:
     count: int
     input_digest: str
     attempt: int = 1
+    host: str = ""
     slot: str = ""
     device: str = ""
     started_unix_s: float = 0.0
@@ -78,6 +80,7 @@ class Footer:
     count: int
     input_digest: str
     attempt: int
+    host: str
     slot: str
     device: str
     started_unix_s: float
@@ -174,4 +177,5 @@ def _parse(values: Mapping[str, str], file_rows: int, schema: pa.Schema) -> Foot
     fields: dict[str, Any] = {key: values[key] for key in _TEXTS} | {key: int(values[key]) for key in _COUNTS}
     fields |= {key: float(values[key]) for key in ("started_unix_s", "committed_unix_s")}
     fields["generation"] = int(values.get("generation", "1"))  # parts were written before there were replays
+    fields["host"] = values.get("host", "")  # and before it was said where
     return Footer(**fields, rejects_by_reason=reasons, file_rows=file_rows, schema=schema)

@@ -26,6 +26,7 @@ class WorkerSummary:
     tokens: int
     seconds: float
     peak_rss_bytes: int
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Tally:
         self.generation = 1
         self.sums: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self._workers: dict[tuple[str, str], list[float]] = {}
+        self._workers: dict[tuple[str, str, str], list[float]] = {}
         self._started = array("d")
         self._committed = array("d")
 
@@ -95,7 +96,7 @@ class Tally:
         self.reasons.update(footer.rejects_by_reason)
         self._started.append(footer.started_unix_s)
         self._committed.append(footer.committed_unix_s)
-        worker = self._workers.setdefault((footer.slot, footer.device), [0, 0, 0.0, 0])
+        worker = self._workers.setdefault((footer.host, footer.slot, footer.device), [0, 0, 0.0, 0])
         worker[0] += footer.count
         worker[1] += footer.tokens
         worker[2] += max(0.0, footer.committed_unix_s - footer.started_unix_s)
@@ -106,10 +107,10 @@ class Tally:
         return union_s(np.frombuffer(self._started), np.frombuffer(self._committed)) if self.parts else 0.0
 
     def workers(self) -> tuple[WorkerSummary, ...]:
-        """One entry per slot and device, sorted."""
+        """One entry per host, slot and device, sorted."""
         return tuple(
-            WorkerSummary(slot, device, int(documents), int(tokens), round(seconds, 3), int(peak))
-            for (slot, device), (documents, tokens, seconds, peak) in sorted(self._workers.items())
+            WorkerSummary(slot, device, int(documents), int(tokens), round(seconds, 3), int(peak), host)
+            for (host, slot, device), (documents, tokens, seconds, peak) in sorted(self._workers.items())
         )
 
 

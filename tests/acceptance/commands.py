@@ -15,7 +15,7 @@ SUMMARY_KEYS = {
     "tokens_per_second", "redis_peak_bytes", "workers",
 }  # fmt: skip
 """What `run --json` promises."""
-WORKER_KEYS = {"slot", "device", "documents", "tokens", "seconds", "peak_rss_bytes"}
+WORKER_KEYS = {"host", "slot", "device", "documents", "tokens", "seconds", "peak_rss_bytes"}
 
 
 class Answer(NamedTuple):

@@ -33,7 +33,13 @@ def entries(counts: list[int]) -> list[PlanEntry]:
 
 
 def fill(
-    store: Store, entry: PlanEntry, rejects: int = 0, warnings: int = 0, name: str = "doc", first: int = -1
+    store: Store,
+    entry: PlanEntry,
+    rejects: int = 0,
+    warnings: int = 0,
+    name: str = "doc",
+    first: int = -1,
+    host: str = "here",
 ) -> None:
     count = entry.count - rejects
     table = pa.table(
@@ -58,6 +64,7 @@ def fill(
         first=entry.first if first < 0 else first,
         count=entry.count,
         input_digest=entry.input_digest,
+        host=host,
         slot="cpu:0",
         device="cpu",
         tokens=9 * count,

@@ -53,6 +53,19 @@ def test_an_empty_corpus_is_a_run_too(tmp_path: Path) -> None:
     assert verify(store) == []
 
 
+def test_the_same_slot_of_two_hosts_is_two_workers(tmp_path: Path) -> None:
+    store = make(tmp_path, [4, 4, 2], leave=(0, 1, 2))
+    for entry, host in zip(Plan(store).entries(), ("one", "two", "one"), strict=True):
+        fill(store, entry, host=host)
+    summary = seal(store, DOCUMENT)
+    assert [(worker.host, worker.slot, worker.documents) for worker in summary.workers] == [
+        ("one", "cpu:0", 6),
+        ("two", "cpu:0", 4),
+    ]
+    assert load_summary(store) == summary
+    assert verify(store) == []
+
+
 def test_sealing_again_changes_nothing(sealed: Store) -> None:
     before = {name: sealed.read(name) for name in (MANIFEST, SUCCESS, CARD)}
     seal(sealed, DOCUMENT, max_quarantined=ALL, statistics={"redis_peak_bytes": 5})

@@ -55,8 +55,9 @@ def summary_text(value: Mapping[str, Any]) -> str:
         lines.append(f"  {value['quarantined']:,} in quarantine: {reasons} (`penstock quarantine show {value['out']}`)")
     if value["duplicate_ids"]:
         lines.append(f"  {counted(value['duplicate_ids'], 'row')} with an id that an earlier row has")
+    several = len({worker["host"] for worker in value["workers"]}) > 1
     lines += [
-        f"  {worker['slot']}: {counted(worker['documents'], 'document')}, "
+        f"  {worker['host'] + ' ' if several else ''}{worker['slot']}: {counted(worker['documents'], 'document')}, "
         f"peak memory {in_bytes(worker['peak_rss_bytes'])}"
         for worker in value["workers"]
     ]
