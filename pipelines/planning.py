@@ -34,11 +34,16 @@ class Planner:
                 yield entry
 
     def fresh(self) -> Iterator[Batch]:
-        """The batches behind the end of the plan; :meth:`record` them before anything is done with them."""
+        """The batches behind the end of the plan; :meth:`record` them before anything is done with them.
+
+        A corpus without documents is one batch without items: its part has no rows, but columns that can be read.
+        """
         number, end, _ = self.plan.tail()
         with open_corpus(self.spec.corpus, end) as reader:
             yield from batches(reader, number=number, max_documents=self.spec.batch_documents)
             self.end = reader.cursor
+            if number == self.end.documents == 0:
+                yield Batch(0, 0, [], start=end, end=self.end)
 
     def record(self, planned: Sequence[Batch]) -> bool:
         """Append batches to the plan; False when another feeder was faster (then start over from the plan)."""

@@ -280,7 +280,8 @@ def _after(store: Store, tail: Tail, segment: _Segment) -> Tail:
         )
     batch, place = tail.batch, tail.end.documents
     for entry in segment.entries:
-        if (entry.batch, entry.first, entry.start.documents) != (batch, place, place) or entry.count < 1:
+        fewest = 1 if entry.batch else 0  # a corpus without documents is batch 0 without items
+        if (entry.batch, entry.first, entry.start.documents) != (batch, place, place) or entry.count < fewest:
             raise _damaged(store, name, f"batch {entry.batch} at document {entry.first} does not follow")
         batch, place = batch + 1, place + entry.count
     if segment.end.documents != place:

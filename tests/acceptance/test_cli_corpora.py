@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import zstandard
 from acceptance.commands import call, write_jsonl
 from acceptance.conftest import OPTIONS, Ask, Sealed
@@ -114,12 +115,24 @@ def test_another_encoding(tiny_model: Path, tmp_path: Path, ask: Ask) -> None:
     assert old == new
 
 
-def test_an_empty_corpus_is_a_dataset_without_rows(tiny_model: Path, tmp_path: Path, ask: Ask) -> None:
-    (tmp_path / "empty.jsonl").touch()
-    answer = ask("run", "empty.jsonl", "--out", "out", "--model", tiny_model, *OPTIONS, "--inline", "--json")
+@pytest.mark.parametrize("place", [("--inline",), ()])
+def test_an_empty_corpus_is_a_dataset_without_rows(
+    place: tuple[str, ...], tiny_model: Path, tmp_path: Path, ask: Ask
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    answer = ask("run", "empty.jsonl", "--out", "out", "--model", tiny_model, *OPTIONS, *place, "--json")
     assert answer.code == 0, answer.err
-    assert (answer.value["documents"], answer.value["rows"], answer.value["state"]) == (0, 0, "sealed")
+    assert [answer.value[key] for key in ("documents", "rows", "parts", "blank_lines", "state")] == [
+        *(0, 0, 1, 0, "sealed"),
+    ]  # fmt: skip
     assert ask("verify", "out").code == 0
+    assert "1 of 1 part; 0 documents" in ask("status", "out").out
+    data = tmp_path / "out" / "data"
+    names = ["id", "embedding", "n_tokens", "n_used", "input_digest"]
+    assert rows(tmp_path / "out").column_names == names
+    assert pytest.importorskip("polars").read_parquet(data).columns == names
+    assert pytest.importorskip("pandas").read_parquet(data).shape == (0, 5)
+    assert pytest.importorskip("duckdb").sql(f"FROM '{data}/*.parquet'").columns == names
 
 
 def test_limit_reads_only_the_first(sealed: Sealed, tmp_path: Path, ask: Ask) -> None:

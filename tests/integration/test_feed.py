@@ -17,7 +17,7 @@ from tasks import feed, flight
 from tasks.feed import Feeder, Step, Window
 from tasks.flight import Publisher
 from tasks.keys import QUEUE_LIST
-from tasks.transport import decode
+from tasks.transport import Bodies, decode
 
 WIDE = Window(batches=64)
 
@@ -297,4 +297,7 @@ def test_an_empty_corpus_is_planned_as_such(run: Run, spec_of: MakeSpec) -> None
     assert drive(feeder) is Step.DONE
     totals = planner.plan.totals()
     assert totals is not None
-    assert totals.batches == 0
+    assert (totals.batches, totals.documents) == (1, 0)
+    body = Bodies(run.client, run.ledger.run).get(0)
+    assert body is not None
+    assert decode(body).items == []
