@@ -38,7 +38,7 @@ def converter(type_name: str, *, textual: bool) -> Converter:
     their JSON text; 3.0 fits an integer column and 3 a floating one.
     """
     if type_name == "json":
-        return _parsed_json if textual else _json_text
+        return _parsed_json if textual else lambda value: _json_text(unless_bytes(value))
     dtype = arrow_type(type_name)
     if is_text(dtype):
         return _text
