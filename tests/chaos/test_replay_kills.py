@@ -35,9 +35,10 @@ def replay_and_kill() -> Iterator[Kill]:
     With the step *deadly* its documents kill it.
     """
     tests = Path(__file__).resolve().parents[1]
+    places = os.pathsep.join(filter(None, [str(tests), os.environ.get("PYTHONPATH")]))
     killer = subprocess.Popen(
         [sys.executable, tests / "chaos" / "replay_killer.py"],
-        env=os.environ | {"PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
+import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +18,7 @@ from chaos.disturbance import rows
 from unit.poisoned import ALL, BROKEN, CRASH, MEMORY, PLUGH, XYZZY, poisoned, poisoned_run, write_corpus
 
 from pipelines.documents import Reason, Reject, Stage
-from pipelines.errors import CorpusChangedError, InputError, UsageError, VerificationError
+from pipelines.errors import CorpusChangedError, InfrastructureError, InputError, UsageError, VerificationError
 from pipelines.inline import run_inline
 from pipelines.parts.footer import read_footer
 from pipelines.parts.listing import load_summary
@@ -224,3 +229,38 @@ def test_resume_seals_a_replay_that_was_stopped(run: tuple[Store, RunDocument]) 
     assert replay(store, document, reason=Reason.CRASH) == Replayed(11, 11, 2)
     assert summary_of(store).generation == 3
     assert verify(store) == []
+
+
+def test_a_disk_that_is_full_at_any_step_costs_another_call(
+    template: Path, tmp_path: Path, clean: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = rows(clean.root).drop(["embedding"])
+    link, move = os.link, os.replace
+    said: list[str] = []
+    step = 0
+    while True:
+        store, document = load_run(shutil.copytree(template, tmp_path / f"out-{step}"))
+        left = iter(range(step))
+
+        def full(*arguments: Any, act: Callable[..., None], left: Iterator[int] = left, **options: Any) -> None:
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            act(*arguments, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "link", functools.partial(full, act=link))
+            patched.setattr(os, "replace", functools.partial(full, act=move))
+            try:
+                replay(store, document)
+            except InfrastructureError as error:
+                said.append(error.message)
+            else:
+                break
+        assert not [name for name in store.list("_tmp") if name.startswith("temp-")]
+        replay(store, document)
+        assert verify(store) == []
+        assert rows(store.root).drop(["embedding"]).equals(expected)
+        shutil.rmtree(store.root)
+        step += 1
+    assert len(said) == step >= 8
+    assert all("No space left on device" in line for line in said)
