@@ -209,6 +209,20 @@ class RunSpec:
         }
         return hashlib.sha256(canonical_json(document)).hexdigest()
 
+    def without_places(self) -> RunSpec:
+        """What an extractor depends on: not files, batches, or where a model was found. Equal ones can share one."""
+        return dataclasses.replace(
+            self,
+            corpus=CorpusSpec((), keep=self.corpus.keep),
+            model=_placeless(self.model),
+            features=tuple(dataclasses.replace(feature, model=_placeless(feature.model)) for feature in self.features),
+            batch_documents=0,
+        )
+
+
+def _placeless(model: ModelRef) -> ModelRef:
+    return dataclasses.replace(model, source="", path="", revision="")
+
 
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value: sorted keys, no blanks, UTF-8."""

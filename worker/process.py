@@ -24,7 +24,7 @@ from pipelines.documents import Reason
 from pipelines.errors import InfrastructureError, InputError, ProcessError, RunError, SurroundingsError
 from pipelines.parts.run_document import RunDocument, load
 from pipelines.parts.store import Store
-from pipelines.spec import Dtype
+from pipelines.spec import Dtype, RunSpec
 from tasks.client import connect, redis_faults
 from tasks.deaths import Deaths
 from tasks.keys import RUNS
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DEVICE_LOST_EXIT = 70
+REMEMBERED_RUNS = 16
 
 # Celery sets up a child's logging before the child's own signal fires: this must stand when the file is imported.
 setup_logging.connect(logs.leave_logging_alone, weak=False)
@@ -57,11 +58,11 @@ class ProcessResources:
         self.max_attempts = settings.max_attempts
         self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
-        self._runs: dict[str, tuple[Store, RunDocument]] = {}
-        self._extractors: OrderedDict[str, Extractor] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[Store, RunDocument]] = OrderedDict()
+        self._extractors: OrderedDict[RunSpec, Extractor] = OrderedDict()
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
-        """A run's store and document, read from its folder once."""
+        """A run's store and document, read from its folder once while it is one of the last worked on."""
         if run not in self._runs:
             with redis_faults():
                 folder = cast("bytes | None", self.client.hget(RUNS, run))
@@ -77,15 +78,22 @@ class ProcessResources:
             if document.run != run:
                 raise InputError(f"{store.root} belongs to run {document.run}, not to {run}.")
             self._runs[run] = store, document
+            if len(self._runs) > REMEMBERED_RUNS:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(run)
         return self._runs[run]
 
     def extractor(self, document: RunDocument) -> Extractor:
-        """The loaded extractor of a run; the longest unused one goes when the weights exceed their share of memory."""
+        """The loaded extractor of a run, and of all that compute the same.
+
+        The longest unused one goes when the weights exceed their share of memory.
+        """
         from pipelines.extract import Extractor
 
-        if document.run in self._extractors:
-            self._extractors.move_to_end(document.run)
-            return self._extractors[document.run]
+        key = document.spec.without_places()
+        if key in self._extractors:
+            self._extractors.move_to_end(key)
+            return self._extractors[key]
         self._refuse_dtype(document.spec.dtype)
         started = time.monotonic()
         extractor = Extractor(
@@ -94,7 +102,7 @@ class ProcessResources:
             token_budget=self.settings.token_budget,
         )
         logger.info("Model %s loaded in %.1f s.", document.spec.model.source, time.monotonic() - started)
-        self._extractors[document.run] = extractor
+        self._extractors[key] = extractor
         while len(self._extractors) > 1 and self._loaded_bytes() > self.settings.model_cache_bytes:
             self._extractors.popitem(last=False)
         return extractor
