@@ -264,7 +264,8 @@ def test_a_pinned_hub_model_is_found_on_another_machine(folder: Path, tmp_path: 
     shutil.copytree(folder, snapshot)
     pinned = replace(find(str(folder)), source="org/tiny@main", path="/another/machine/snapshot", revision=commit)
     script = (
-        "import sys; from pipelines.roberta.checkpoint import on_this_machine, verify; from pipelines.spec import ModelRef;"
+        "from pipelines.spec import ModelRef;"
+        "from pipelines.roberta.checkpoint import on_this_machine, verify;"
         f"model = on_this_machine({pinned!r}); verify(model); print(model.path)"
     )
     environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
