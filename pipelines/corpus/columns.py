@@ -95,6 +95,7 @@ def _survey_jsonl(found: Survey, shard: Shard, encoding: str, untyped: Sequence[
                 found.columns.update(dict.fromkeys(values))
             for column in untyped:
                 found.kinds.setdefault(column, set()).add(json_kind(values.get(column)))
+        del values  # before the next line is parsed: both can be large
         if found.documents >= wanted or found.size >= _SAMPLE_BYTES:
             return
 

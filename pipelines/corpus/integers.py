@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from pipelines.corpus.depth import MAX_DEPTH, too_deep
+
 _FIRST_INEXACT = 2.0**63
 _MANY_DIGITS = re.compile(r"[0-9]{19}")
 _CONTAINERS = (dict, list)
@@ -39,6 +41,8 @@ def json_text(value: Any) -> str:
 
 
 def parsed(text: str) -> Any:
-    """The value of a JSON text. Raises orjson.JSONDecodeError."""
+    """The value of a JSON text. Raises orjson.JSONDecodeError, also where it nests too deep to be written again."""
     value: Mapping[str, Any] | Any = orjson.loads(text)
+    if too_deep(text, value):
+        raise orjson.JSONDecodeError(f"it nests arrays and objects over {MAX_DEPTH} deep", "", 0)
     return json.loads(text) if _MANY_DIGITS.search(text) else value

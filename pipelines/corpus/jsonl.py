@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from pipelines.corpus.depth import MAX_DEPTH, too_deep
 from pipelines.corpus.encodings import is_utf8
 from pipelines.corpus.evidence import DamagedFile, first_line, reject_at
 from pipelines.corpus.integers import exactly
@@ -14,11 +15,6 @@ from pipelines.corpus.lines import MAX_LINE_BYTES, LongLine, read_lines
 from pipelines.corpus.mapping import ColumnMapping, Step
 from pipelines.documents import Reason, Reject
 from pipelines.spec import CorpusSpec, Shard
-
-MAX_DEPTH = 64
-"""Arrays and objects within each other, the document itself included. What walks a value later may recurse."""
-
-_CONTAINERS = (dict, list)
 
 
 def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, line: int) -> Iterator[Step]:
@@ -41,7 +37,7 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, li
                 except ValueError as error:
                     yield _unreadable(shard, start, number, raw, error), after, number, 0
                 else:
-                    if _too_deep(raw, values):
+                    if too_deep(raw, values):
                         detail = f"it nests arrays and objects over {MAX_DEPTH} deep"
                         yield reject_at(shard, start, number, Reason.BAD_JSON, detail, raw), after, number, 0
                     elif type(values) is dict:
@@ -64,11 +60,12 @@ def sample(shard: Shard, encoding: str) -> Iterator[tuple[dict[str, Any] | None,
             for raw in block.lines:
                 if not raw or raw.isspace():
                     continue
+                values = None
                 try:
                     values = orjson.loads(raw.decode(encoding) if decode else raw)
                 except ValueError:
                     values = None
-                if isinstance(values, dict) and not _too_deep(raw, values):
+                if isinstance(values, dict) and not too_deep(raw, values):
                     yield exactly(values, values, raw, encoding if decode else None), len(raw)
                 else:
                     yield None, len(raw)
@@ -80,29 +77,6 @@ def long_line(shard: Shard, line: LongLine) -> Reject:
     """The reject that a line over the limit becomes."""
     detail = f"the line has {line.size} bytes, at most {MAX_LINE_BYTES} are read"
     return reject_at(shard, line.offset, line.number, Reason.TOO_LONG, detail, line.head, sha256=line.sha256)
-
-
-def _too_deep(raw: bytes, values: Any) -> bool:
-    """Whether a parsed line nests over MAX_DEPTH deep. (The parser's own limit keeps it from overflowing its stack.)"""
-    if type(values) is dict:
-        for value in values.values():
-            if type(value) in _CONTAINERS:
-                break
-        else:
-            return False
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return False
-    level = [values]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for value in level
-            for child in (value.values() if type(value) is dict else value if type(value) is list else ())
-            if type(child) in _CONTAINERS
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _unreadable(shard: Shard, offset: int, number: int, raw: bytes, error: ValueError) -> Reject:

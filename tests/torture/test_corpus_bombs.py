@@ -110,6 +110,19 @@ def test_json_may_nest_64_deep(tmp_path, depth):
         assert item.reason is Reason.BAD_JSON
 
 
+@pytest.mark.parametrize("depth", [64, 65, 300, 1000, 100_000])
+@pytest.mark.parametrize("digits", [b"1", b"12345678901234567890123"])
+def test_json_in_a_cell_may_nest_64_deep(tmp_path, depth, digits):
+    path = tmp_path / "a.csv"
+    nested = b"[" * depth + digits + b"]" * depth
+    path.write_bytes(b'text,n\na,"%s"\nafter,\n' % nested)
+    reader = open_corpus(spec_of(path, keep=(KeptColumn("n", "json", "n"),)))
+    item, after = reader
+    assert (item.text, after.text) == ("a", "after")
+    assert item.kept == (nested.decode() if depth <= 64 else None,)
+    assert [warning.reason for warning in reader.take_warnings()] == [Reason.KEPT_VALUE] * (depth > 64)
+
+
 def test_brackets_within_text_are_text(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "%s", "n": [%s1]}\n' % (b"[{" * 10_000, b"[], " * 1000))
