@@ -95,20 +95,20 @@ class _Compact:
         self._fields = 0
         self.place = 0
 
-    def struct(self, depth: int = 0) -> dict[int, Any]:
+    def struct(self) -> dict[int, Any]:
         """Integers and structs by field number; everything else is passed by."""
         fields: dict[int, Any] = {}
         number = 0
         while kind := self._byte():
             step = kind >> 4
             number = number + step if step else self._integer()
-            fields[number] = self._value(kind & 15, depth)
             self._fields += 1
-            if self._fields > _FIELDS or depth > _FIELDS:
+            if self._fields > _FIELDS:  # this bounds their depth too
                 raise BadPageError("a page header has too many fields")
+            fields[number] = self._value(kind & 15)
         return fields
 
-    def _value(self, kind: int, depth: int) -> Any:
+    def _value(self, kind: int) -> Any:
         if kind in (_TRUE, _FALSE):
             return None
         if kind == _BYTE:
@@ -120,7 +120,7 @@ class _Compact:
         if kind == _BINARY:
             return self._skip(self._varint())
         if kind == _STRUCT:
-            return self.struct(depth + 1)
+            return self.struct()
         raise BadPageError("a page header has a field of an unknown kind")  # lists and maps: no page header has any
 
     def _byte(self) -> int:
