@@ -53,7 +53,8 @@ def _opened(path: str) -> Any:
 
 
 def _all_batches(source: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    names = _open_stream(source, None).schema.names
+    schema = _open_stream(source, None).schema
+    names = schema.names
     fields = [index for index, name in enumerate(names) if name in columns]
     # No field at all would mean every field; one is enough to count the rows.
     options = pa.ipc.IpcReadOptions(included_fields=fields or [0] if names else None)
@@ -62,6 +63,9 @@ def _all_batches(source: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch
         return
     try:
         file = pa.ipc.open_file(source, options=options)
+        if pa.ipc.open_file(source).schema != schema:
+            # Columns were looked up in the one, and rows would come by the other.
+            raise BadMessageError("its footer has other columns than its beginning")
         for _ in check_blocks(source, dictionaries=True):
             pass
     except BadMessageError:

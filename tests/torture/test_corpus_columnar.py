@@ -124,6 +124,18 @@ def test_offsets_that_point_outside_are_damage(tmp_path):
     assert [item.reason for item in read(path, Format.ARROW)] == [Reason.DAMAGED_FILE]
 
 
+def test_a_footer_with_other_columns_than_the_beginning_is_damage(tmp_path):
+    path = tmp_path / "a"
+    table = pa.table({"text": ["fine"], "qqqq": [1]})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    whole = path.read_bytes()
+    assert whole.count(b"qqqq") == 2
+    path.write_bytes(whole.replace(b"qqqq", b"rrrr", 1))
+    (damage,) = read(path, Format.ARROW)
+    assert damage.detail == "its footer has other columns than its beginning"
+
+
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
 def test_a_column_whose_name_is_not_utf8_costs_no_more_than_itself_or_its_file(tmp_path, name, nested):
