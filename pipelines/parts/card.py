@@ -27,16 +27,16 @@ def card(document: RunDocument, summary: Summary, schema: pa.Schema | None) -> b
     lines = [
         f"{_FRONT}# Dataset of run {document.run}",
         "",
-        f"{summary.rows:,} rows from {summary.documents:,} documents"
-        f" ({summary.quarantined:,} in quarantine, {summary.dead_letter_documents:,} in dead letters),"
-        f" in {summary.parts:,} Parquet files of {summary.bytes:,} bytes, written by penstock {document.code_version}.",
+        f"Rows: {summary.rows:,}. Documents read: {summary.documents:,}, of which {summary.quarantined:,} in quarantine"
+        f" and {summary.dead_letter_documents:,} in dead letters. Parquet files: {summary.parts:,},"
+        f" {summary.bytes:,} bytes in all, written by penstock {document.code_version}.",
         "",
         "| Column | Type | Meaning |",
         "|---|---|---|",
         *columns,
         "",
         f"At most {spec.max_tokens} tokens of each document were used, computed in {spec.dtype}."
-        f" {summary.truncated:,} documents are longer. {summary.duplicate_ids:,} rows repeat the id of another row.",
+        f" Longer documents: {summary.truncated:,}. Rows with the id of an earlier row: {summary.duplicate_ids:,}.",
         "",
         "## Reading it",
         "",

@@ -177,7 +177,8 @@ class _Audit:
                 file.write(line)
                 digest.update(line)
         if missing:
-            message = f"{self.store.root}: {missing_count} parts are missing, the first is {part_name(missing[0])}."
+            what = f"{missing_count} parts are" if missing_count > 1 else "a part is"
+            message = f"{self.store.root}: {what} missing, the first is {part_name(missing[0])}."
             raise MissingPartsError(message, "`penstock resume` makes them.", tuple(missing))
         return digest.hexdigest()
 

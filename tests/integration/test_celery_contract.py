@@ -111,7 +111,9 @@ def test_an_option_reaches_the_channel(app: Celery, option: str) -> None:
 
 
 def test_a_deployment_may_set_its_own_timeouts() -> None:
-    with make_app("redis://localhost:1/0", Delivery(visibility_timeout_s=60, soft_shutdown_timeout_s=5.0)) as app:
+    with make_app("redis://localhost:1/0", Delivery(60, 5.0, redis_timeout_s=7.0, process_start_timeout_s=9.0)) as app:
+        assert app.conf.broker_transport_options["socket_timeout"] == 7.0
+        assert app.conf.worker_proc_alive_timeout == 9.0
         assert app.conf.broker_transport_options["visibility_timeout"] == 60
         assert app.conf.worker_soft_shutdown_timeout == 5.0
 

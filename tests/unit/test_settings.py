@@ -51,6 +51,7 @@ def test_an_empty_variable_is_not_given(places: tuple[Path, Path], monkeypatch: 
         ("widnow = 3", "widnow"),
         ("window = 0", "window"),
         ("lease_s = nan", "lease_s"),
+        ("redis_timeout_s = 1", "redis_timeout_s"),
         ('log_format = "xml"', "log_format"),
         ("window = ", "TOML"),
     ],

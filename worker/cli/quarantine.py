@@ -19,7 +19,7 @@ from tasks.runs import load_run, locked
 from worker import gpu, logs
 from worker.cli.leading import finish
 from worker.cli.options import Command, devices_option, result_options
-from worker.cli.output import emit
+from worker.cli.output import counted, emit
 from worker.cli.progress import ProgressBar
 from worker.session import signals_raise
 from worker.settings import load, pin_this_process
@@ -97,7 +97,8 @@ def replay(**flags: Any) -> int:
             on_part=bar.part,
         )
     failed = done.documents - done.recovered
-    first = f"Replayed {done.documents:,} documents: {done.recovered:,} have a row now, {failed:,} failed again.\n"
+    replayed = f"Replayed {counted(done.documents, 'document')}"
+    first = f"{replayed}: {done.recovered:,} have a row now, {failed:,} failed again.\n"
     seconds_total = time.monotonic() - started
     return finish(store, flags, seconds_total=seconds_total, also={"replayed": asdict(done)}, first=first)
 
