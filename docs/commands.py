@@ -10,6 +10,8 @@ import click
 from worker.cli import cli
 
 PAGE = Path(__file__).with_name("commands.md")
+HELP_NAMES = cli.context_settings["help_option_names"]
+"""click keeps a command's help option once it is made: the page must ask for the one that the command line has."""
 HEAD = "# Commands\n\nWritten by `make docs` from the commands' own help; `penstock COMMAND --help` says the same.\n"
 
 
@@ -26,7 +28,9 @@ def page() -> str:
     """The whole page."""
     sections = [HEAD]
     for words, command in commands(cli, ("penstock",)):
-        context = click.Context(command, info_name=" ".join(words), max_content_width=110, terminal_width=110)
+        context = click.Context(
+            command, info_name=" ".join(words), max_content_width=110, terminal_width=110, help_option_names=HELP_NAMES
+        )
         sections.append(f"## {' '.join(words[1:])}\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(sections)
 
