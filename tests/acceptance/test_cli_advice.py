@@ -34,7 +34,8 @@ def test_a_run_that_is_gone_is_a_line_of_its_own(copy: Path, sealed: Sealed, tmp
         (tmp_path / name).mkdir()
         remember(f"{name}-run", tmp_path / name)
     (tmp_path / "damaged" / "_run.json").touch()
-    remember(run, copy)
+    for name in ("replaced-run", run):  # the first was removed, and another made in its place
+        remember(name, copy)
     answer = ask("status")
     assert answer.code == 0
     assert [line.split()[:2] for line in answer.out.splitlines()] == [

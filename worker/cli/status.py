@@ -48,7 +48,8 @@ def status(**flags: Any) -> int:
         if flags["which"]:
             found = [_status(folder, settings) for folder in known.values()]
         else:
-            found = [_status_or_gone(run, folder, settings) for run, folder in known.items()]
+            listed = [(run, _status_or_gone(run, folder, settings)) for run, folder in known.items()]
+            found = [one for run, one in listed if one[0].run == run]  # a folder may hold a later run by now
         last = not flags["watch"] or all(one.state != "running" for one, _ in found)
         if flags["as_json"] and not last:
             pass  # one object on stdout: the one that stays true
