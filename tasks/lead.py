@@ -24,9 +24,10 @@ from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
 from tasks.client import memory_use, redis_faults
 from tasks.feed import Feeder, Step, Window
+from tasks.fleet import live_workers
 from tasks.flight import Publisher
 from tasks.keys import run_key
-from tasks.ledger import Ledger, live_workers
+from tasks.ledger import Ledger
 from tasks.reconcile import Reconciler
 from tasks.transport import Bodies
 

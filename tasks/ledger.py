@@ -6,7 +6,6 @@ store are the record, and whoever leads the run rebuilds it from there.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -15,7 +14,7 @@ from typing import Any, cast
 import redis
 
 from tasks.client import redis_faults
-from tasks.keys import RUNS, STATE_LIFETIME_S, WORKER_SILENCE_S, WORKERS, body_key, run_key
+from tasks.keys import RUNS, STATE_LIFETIME_S, body_key, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
 _PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions")
@@ -214,46 +213,6 @@ class Ledger:
             pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals", "deaths") if part != "state"))
             pipe.hdel(RUNS, self.run)
             pipe.execute()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerEntry:
-    """A live worker process, as its supervisor last reported it. ``seen`` in seconds on the server's clock."""
-
-    owner: str
-    host: str
-    slot: str
-    device: str
-    seen: float
-
-
-def report_worker(client: redis.Redis, owner: str, *, host: str, slot: str, device: str) -> None:
-    """Say that a worker process is alive; :func:`live_workers` forgets it after :data:`WORKER_SILENCE_S`."""
-    with redis_faults():
-        now = float(client.time()[0])
-        value = json.dumps({"host": host, "slot": slot, "device": device, "seen": now})
-        client.hset(WORKERS, owner, value)
-
-
-def dismiss_worker(client: redis.Redis, owner: str) -> None:
-    """A worker process has ended."""
-    with redis_faults():
-        client.hdel(WORKERS, owner)
-
-
-def live_workers(client: redis.Redis) -> list[WorkerEntry]:
-    """The worker processes that reported lately; the silent ones are struck off."""
-    with redis_faults():
-        entries = cast(dict[bytes, bytes], client.hgetall(WORKERS))
-        now = float(client.time()[0])
-        live: list[WorkerEntry] = []
-        for owner, value in entries.items():
-            entry = WorkerEntry(owner=_text(owner), **json.loads(value))
-            if now - entry.seen > WORKER_SILENCE_S:
-                client.hdel(WORKERS, owner)
-            else:
-                live.append(entry)
-    return sorted(live, key=lambda entry: (entry.host, entry.slot))
 
 
 def known_runs(client: redis.Redis) -> dict[str, str]:

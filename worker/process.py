@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DEVICE_LOST_EXIT = 70
+
+_before_claims: deque[bool] = deque(maxlen=3)
+"""Of the last deaths of children of this (Celery's) process: whether they held nothing yet."""
 REMEMBERED_RUNS = 16
 
 # Celery sets up a child's logging before the child's own signal fires: this must stand when the file is imported.
@@ -48,9 +51,10 @@ setup_logging.connect(logs.leave_logging_alone, weak=False)
 class ProcessResources:
     """What the tasks of this child share: the ledger's client, and the loaded models, several by bytes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, fault: RunError | None = None) -> None:
         identity = slot_identity()
         self.settings = settings
+        self._fault = fault
         self.owner = identity.owner
         self.slot = identity.slot
         self.device = identity.device
@@ -88,6 +92,8 @@ class ProcessResources:
 
         The longest unused one goes when the weights exceed their share of memory.
         """
+        if self._fault is not None:
+            raise self._fault
         from pipelines.extract import Extractor
 
         key = document.spec.without_places()
@@ -152,15 +158,23 @@ def start(**_: Any) -> None:
     logs.configure(settings)
     identity = slot_identity()
     logs.bind_process(slot=identity.slot, device=identity.device)
-    _load_torch(identity.device, identity.threads)
-    current_app.penstock = ProcessResources(settings)
+    fault: RunError | None = None
+    try:
+        _load_torch(identity.device, identity.threads)
+    except RunError as error:
+        fault = error
+    except Exception as error:  # passed on, Celery would log it and go on without resources
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        fault = SurroundingsError(f"torch cannot be used by {identity.slot}: {reason}.", "`penstock doctor` says more.")
+    current_app.penstock = ProcessResources(settings, fault)
 
 
 @task_failure.connect  # type: ignore[untyped-decorator]
-def on_failure(exception: BaseException | None = None, **_: Any) -> None:
+def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (), **_: Any) -> None:
     """In Celery's parent, when the child died under a task: what it held is due again at once."""
     if not isinstance(exception, WorkerLostError):
         return
+    explained = False
     settings = load_settings()
     identity = slot_identity()
     crumb = read(Path(identity.breadcrumb))
@@ -172,6 +186,7 @@ def on_failure(exception: BaseException | None = None, **_: Any) -> None:
         for run in known_runs(client):
             ledger = Ledger(client, run)
             if crumb is not None and crumb.run == run:
+                explained = True
                 after = Deaths(ledger).record(crumb.batch, identity.owner, crumb.documents, reason, detail)
                 logger.warning(
                     "The worker child died at batch %d of run %s, %d documents in hand; %d are suspect, %d guilty.",
@@ -182,7 +197,20 @@ def on_failure(exception: BaseException | None = None, **_: Any) -> None:
                     len(after.guilty),
                 )
             elif released := ledger.abandon(identity.owner, uncount=False):
+                explained = True
                 logger.warning("The worker child died at batch %s of run %s; it will be tried again.", released, run)
+        _before_claims.append(not explained)
+        if not explained and len(args) == 2:
+            _died_before_its_claim(Ledger(client, str(args[0])), int(args[1]), identity.owner, exception)
+
+
+def _died_before_its_claim(ledger: Ledger, batch: int, owner: str, exception: BaseException) -> None:
+    """A child that held nothing was loading the run's model. Once may be chance; thrice it cannot do the run."""
+    logger.warning("The worker child died before it began batch %d: %s", batch, exception)
+    if len(_before_claims) == _before_claims.maxlen and all(_before_claims):
+        ledger.refuse(owner, f"The worker process dies while it loads the model ({exception}); is memory too small?")
+    else:
+        ledger.release(batch, delivery="", uncount=True)
 
 
 def _load_torch(device: str, threads: int) -> None:

@@ -16,8 +16,9 @@ import redis
 
 from pipelines.errors import InfrastructureError, SurroundingsError
 from tasks.client import redis_faults
+from tasks.fleet import dismiss_worker, report_worker
 from tasks.keys import QUEUE_LIST
-from tasks.ledger import Ledger, dismiss_worker, known_runs, report_worker
+from tasks.ledger import Ledger, known_runs
 from worker.breadcrumb import clear, mark_hung, new_path, read
 from worker.gpu import Slot
 from worker.lifeline import die_with_parent, is_running

@@ -39,3 +39,15 @@ def test_poison_is_found_and_nothing_else(
         f"doc-{number}": reason for number, (_, reason) in poison.items()
     }
     assert all(attempts <= 20 for _, attempts in found.values())
+
+
+def test_a_model_that_kills_whoever_loads_it_ends_the_run(
+    start: Callable[..., Command], small_corpus: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    command = start(
+        *("run", small_corpus, "--out", tmp_path / "out", "--model", tiny_model),
+        PENSTOCK_INCLUDE="chaos.deadly_model",
+        PYTHONPATH=str(TESTS),
+    )
+    assert command.wait() == 3, command.tail()
+    assert "dies while it loads the model" in command.tail()

@@ -17,9 +17,9 @@ from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import load_summary
 from tasks import lead, reconcile
 from tasks.feed import Window
+from tasks.fleet import report_worker
 from tasks.keys import QUEUE_LIST, run_key
 from tasks.lead import Lead, Leader
-from tasks.ledger import report_worker
 
 LIMIT = Limit.parse("1%")
 MakeLeader = Callable[..., Leader]

@@ -13,8 +13,9 @@ from redis.retry import Retry
 
 from pipelines.errors import InfrastructureError
 from tasks.client import connect, memory_use
+from tasks.fleet import dismiss_worker, live_workers, report_worker
 from tasks.keys import RUNS, WORKERS, run_key
-from tasks.ledger import Answer, Ledger, Verdict, dismiss_worker, known_runs, live_workers, report_worker
+from tasks.ledger import Answer, Ledger, Verdict, known_runs
 from worker.broker import EmbeddedRedis
 
 LEASE_S = 60.0

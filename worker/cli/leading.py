@@ -21,7 +21,7 @@ from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.spec import Dtype, RunSpec
 from tasks.client import connect
-from tasks.ledger import live_workers
+from tasks.fleet import live_workers
 from tasks.runs import open_run, refuse_foreign, refuse_other_spec
 from worker import address
 from worker.cli.options import make_request

@@ -9,7 +9,7 @@ import click
 from pipelines.errors import UsageError
 from pipelines.spec import Dtype
 from tasks.client import connect
-from tasks.ledger import live_workers
+from tasks.fleet import live_workers
 from worker import address, logs
 from worker.cli.leading import BATCH_DOCUMENTS_CPU, BATCH_DOCUMENTS_GPU, lead_opened, limit_of, opened_run
 from worker.cli.options import broker_option, result_options, spec_options
