@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipelines.corpus.arrow_values import legible
 from pipelines.corpus.bombs import rows_fault
 from pipelines.corpus.evidence import DamagedFile, first_line
-from pipelines.corpus.parquet_limits import RefusedGroupError, batch_rows, used_leaves
+from pipelines.corpus.parquet_limits import RefusedGroupError, batch_rows, known_places, used_leaves
 from pipelines.corpus.regular import check_regular, open_regular
 
 DAMAGE = (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError)
@@ -32,9 +32,10 @@ def parquet_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.
                 raise DamagedFile(0, 0, fault)
             groups = [max(0, file.metadata.row_group(index).num_rows) for index in range(file.num_row_groups)]
             present = [name for name in columns if name in file.schema_arrow.names]
+            places = known_places(source)
             for index, rows in enumerate(groups):
                 if first + rows > row:
-                    size = batch_rows(source, file, index, present)
+                    size = batch_rows(source, file, places, index, present)
                     for batch in _group_batches(path, file, index, present, max(0, row - first), size, first):
                         yield batch
                         row = max(row, first) + batch.num_rows

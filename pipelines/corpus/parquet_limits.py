@@ -19,8 +19,10 @@ from pipelines.corpus.parquet_pages import (
     PLAIN_DICTIONARY,
     RLE_DICTIONARY,
     BadPageError,
+    Chunk,
     Page,
     pages,
+    row_groups,
 )
 
 MAX_BATCH_ROWS = 8192
@@ -30,6 +32,14 @@ _WORST_BATCH_BYTES = 256 * 2**20
 _PAGE_BYTES = 2**30
 _PAGE_VALUES = 2**24
 _CAREFUL_ROWS = 64
+
+
+def known_places(source: IO[bytes]) -> list[list[Chunk]]:
+    """Where the columns lie; nothing where the footer does not say it well."""
+    try:
+        return row_groups(source)
+    except BadPageError:
+        return []
 
 
 class RefusedGroupError(Exception):
@@ -46,16 +56,22 @@ def used_leaves(schema: Any, columns: Sequence[str]) -> list[int]:
     ]
 
 
-def batch_rows(source: IO[bytes], file: pq.ParquetFile, index: int, columns: Sequence[str]) -> int:
-    """The rows of row group ``index`` that may be read at once. Raises RefusedGroupError."""
+def batch_rows(
+    source: IO[bytes], file: pq.ParquetFile, places: list[list[Chunk]], index: int, columns: Sequence[str]
+) -> int:
+    """The rows of row group ``index`` that may be read at once. ``places`` are those of all columns, if known.
+
+    Raises RefusedGroupError.
+    """
     group = file.metadata.row_group(index)
     rows = max(1, int(group.num_rows))
     worst = size = packed = 0
-    for leaf in used_leaves(file.schema, columns):
+    leaves = used_leaves(file.schema, columns)
+    for leaf in leaves:
         repeated = file.schema.column(leaf).max_repetition_level > 0
         try:
-            found = _chunk_pages(source, group.column(leaf))
-        except BadPageError:
+            found = _chunk_pages(source, places[index][leaf], file.schema.column(leaf).path)
+        except (BadPageError, IndexError):
             # Damaged: the reader will come to the place, and everything before it is good.
             return _CAREFUL_ROWS
         worst += _largest_row(found, repeated=repeated)
@@ -67,21 +83,16 @@ def batch_rows(source: IO[bytes], file: pq.ParquetFile, index: int, columns: Seq
     return max(1, min(MAX_BATCH_ROWS, usual, _WORST_BATCH_BYTES // max(1, worst)))
 
 
-def _chunk_pages(source: IO[bytes], chunk: Any) -> list[Page]:
-    start = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-        start = chunk.dictionary_page_offset
-    if start < 0 or chunk.total_compressed_size < 0:
-        raise BadPageError("a column lies outside of the file")
+def _chunk_pages(source: IO[bytes], chunk: Chunk, column: str) -> list[Page]:
     found = []
-    for page in pages(source, start, start + chunk.total_compressed_size, chunk.num_values):
+    for page in pages(source, *chunk):
         fault = bytes_fault(page.size, page.packed)
         if page.size > _PAGE_BYTES:
             fault = f"it has {page.size} bytes, at most {_PAGE_BYTES} are read; write it with smaller pages"
         elif page.values > max(_PAGE_VALUES, 100 * page.size):
             fault = f"decompression bomb? it says that it has {page.values} values in {page.size} bytes"
         if fault:
-            raise RefusedGroupError(f"a page of column {chunk.path_in_schema!r}: {fault}")
+            raise RefusedGroupError(f"a page of column {column!r}: {fault}")
         found.append(page)
     return found
 

@@ -19,7 +19,7 @@ _FIELDS = 64
 _PAGES = 2**16
 _KIND_HEADERS = {0: 5, 2: 7, 3: 8}  # page type: the field that describes it
 _ENCODING_FIELD = {0: 2, 2: 2, 3: 4}
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 12
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
 
 
 class BadPageError(Exception):
@@ -41,6 +41,8 @@ def pages(file: IO[bytes], start: int, end: int, values: int) -> Iterator[Page]:
 
     Raises BadPageError.
     """
+    if not 0 <= start <= end:
+        raise BadPageError("a column lies outside of the file")
     seen = count = 0
     while seen < values and start < end:
         count += 1
@@ -87,10 +89,45 @@ def _header(file: IO[bytes], start: int, end: int) -> tuple[dict[int, Any], int]
             window *= 8
 
 
+class Chunk(NamedTuple):
+    """Where a column of a row group lies, and how many values it has."""
+
+    start: int
+    end: int
+    values: int
+
+
+def row_groups(file: IO[bytes]) -> list[list[Chunk]]:
+    """The columns of all row groups by the file's footer, in the order of the leaves of its schema.
+
+    pyarrow could say the same, but ends the process where a column's statistics contradict each other.
+    Raises BadPageError.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(4), "little")
+    if length + 8 > size:
+        raise BadPageError("the footer has no length")
+    file.seek(size - 8 - length)
+    try:
+        groups = _Compact(file.read(length), footer=True).struct()[4]
+        return [[_chunk(column[3]) for column in group[1]] for group in groups]
+    except (IndexError, KeyError, TypeError, RecursionError) as error:
+        raise BadPageError("the footer lacks a field") from error
+
+
+def _chunk(column: dict[int, Any]) -> Chunk:
+    start, dictionary = column[9], column.get(11, 0)
+    if 0 < dictionary < start:
+        start = dictionary
+    return Chunk(start, start + column[7], column[5])
+
+
 class _Compact:
     """Values of Thrift's compact protocol; IndexError at the end of the data."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, footer: bool = False) -> None:
+        self._footer = footer
         self._data = data
         self._fields = 0
         self.place = 0
@@ -103,7 +140,7 @@ class _Compact:
             step = kind >> 4
             number = number + step if step else self._integer()
             self._fields += 1
-            if self._fields > _FIELDS:  # this bounds their depth too
+            if self._fields > _FIELDS and not self._footer:  # this bounds their depth too
                 raise BadPageError("a page header has too many fields")
             fields[number] = self._value(kind & 15)
         return fields
@@ -121,6 +158,12 @@ class _Compact:
             return self._skip(self._varint())
         if kind == _STRUCT:
             return self.struct()
+        if kind in (_LIST, _SET) and self._footer:
+            head = self._byte()
+            count = head >> 4 if head >> 4 < 15 else self._varint()
+            if count > len(self._data):
+                raise IndexError
+            return [self._byte() if head & 15 in (_TRUE, _FALSE) else self._value(head & 15) for _ in range(count)]
         raise BadPageError("a page header has a field of an unknown kind")  # lists and maps: no page header has any
 
     def _byte(self) -> int:

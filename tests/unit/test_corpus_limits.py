@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.corpus.bombs import FREE_BYTES, MAX_DECOMPRESSED_BYTES, MAX_RATIO, bytes_fault, rows_fault
-from pipelines.corpus.parquet_limits import MAX_BATCH_ROWS, RefusedGroupError, batch_rows
+from pipelines.corpus.parquet_limits import MAX_BATCH_ROWS, RefusedGroupError, batch_rows, known_places
 from pipelines.corpus.parquet_pages import DICTIONARY_PAGE, BadPageError, pages
 
 
@@ -87,13 +87,13 @@ def test_batches_are_as_large_as_the_largest_possible_value_allows():
     for table, rows in ((short, MAX_BATCH_ROWS), (long, 64)):
         source = written(table, compression="none")
         with pq.ParquetFile(source) as file:
-            assert batch_rows(source, file, 0, ["text"]) <= rows
-            assert batch_rows(source, file, 0, ["text"]) > rows // 4
-            assert batch_rows(source, file, 0, []) == MAX_BATCH_ROWS
+            assert batch_rows(source, file, known_places(source), 0, ["text"]) <= rows
+            assert batch_rows(source, file, known_places(source), 0, ["text"]) > rows // 4
+            assert batch_rows(source, file, known_places(source), 0, []) == MAX_BATCH_ROWS
 
 
 def test_a_row_group_out_of_proportion_is_refused():
     table = pa.table({"text": ["x" * 2**20 + str(n) for n in range(80)]})
     source = written(table, compression="zstd", use_dictionary=False, write_batch_size=1)
     with pq.ParquetFile(source) as file, pytest.raises(RefusedGroupError, match="row group 0: decompression bomb"):
-        batch_rows(source, file, 0, ["text"])
+        batch_rows(source, file, known_places(source), 0, ["text"])
