@@ -12,7 +12,7 @@ import logging
 from queue import Empty
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as kombu_redis
 
 logger = logging.getLogger(__name__)
@@ -63,3 +63,4 @@ def install() -> None:
     aliases: dict[str, Any] = TRANSPORT_ALIASES
     for scheme in ("redis", "rediss"):
         aliases[scheme] = TRANSPORT
+        _transport_cache.pop(scheme, None)  # filled where somebody has opened a connection before
