@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,16 @@ from worker.cli.doctor import State, doctor, is_safe, judged
 
 
 @pytest.fixture(autouse=True)
-def _working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands are called in this process: the logging that they set up goes with the test."""
     monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    level = root.level
+    yield
+    logging.captureWarnings(False)
+    root.setLevel(level)
+    for handler in [handler for handler in root.handlers if hasattr(handler, "penstock")]:
+        root.removeHandler(handler)
 
 
 def _examined(*arguments: object) -> tuple[int, dict[str, dict[str, str]]]:
