@@ -18,7 +18,8 @@ from pipelines.errors import InputError, PenstockError, RunError, SurroundingsEr
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.store import Store
 from tasks.client import connect
-from tasks.ledger import Ledger, known_runs, live_workers
+from tasks.fleet import live_workers
+from tasks.ledger import Ledger, known_runs
 from tasks.runs import Status, is_locked, live_command, load_run
 from tasks.runs import status as status_of
 from worker import address
