@@ -65,8 +65,8 @@ def read_records(
             yield _single(line, literal=True)
         elif quoting is not _Quoting.OPEN:
             yield _single(line, literal=_QUOTE not in raw)
-        elif lenient and fields is not None and raw.count(delimiter) + 1 == fields:
-            yield _last_field(line, lines, delimiter)
+        elif lenient and fields is not None and _open_fields(raw, delimiter) == fields:
+            yield _last_field(line, lines, delimiter, fields)
         else:
             yield _joined(line, lines, delimiter)
     if lines.damage is not None:
@@ -104,26 +104,48 @@ def _joined(first: _Line, lines: _Queue, delimiter: bytes) -> Record | LongLine:
             return Record(first.offset, first.number, raw, line.next_offset, line.number, False)
 
 
-def _last_field(first: _Line, lines: _Queue, delimiter: bytes) -> Record:
+def _last_field(first: _Line, lines: _Queue, delimiter: bytes, fields: int) -> Record:
     """A line that has all its fields and opens a quote in the last: does that quote enclose a line end, or nothing?
 
-    It does if it closes at the end of a line before any line has a delimiter, that is, fields of its own.
+    It does if it closes at the end of a line before any line has a delimiter, that is, fields of its own; or if it
+    closes on a line that is no record by itself and makes one, with all its fields, together with the lines before it.
     """
     ahead: list[_Line | LongLine] = []
     size = len(first.raw)
     while (line := lines.next()) is not None:
         ahead.append(line)
         size += len(line.raw) if isinstance(line, _Line) else MAX_LINE_BYTES
-        if isinstance(line, LongLine) or delimiter in line.raw or size > MAX_LINE_BYTES:
+        if isinstance(line, LongLine) or size > MAX_LINE_BYTES:
             break
         quoting = _quoting(line.raw, delimiter, True)
+        a_record = line.raw.count(delimiter) + 1 == fields
+        if delimiter in line.raw and (a_record or quoting is not _Quoting.WELL_FORMED):
+            break
         if quoting is _Quoting.WELL_FORMED:
-            raw = b"\n".join([first.raw, *(part.raw for part in ahead if isinstance(part, _Line))])
-            return Record(first.offset, first.number, _without_return(raw), line.next_offset, line.number, False)
+            raw = _without_return(b"\n".join([first.raw, *(part.raw for part in ahead if isinstance(part, _Line))]))
+            if delimiter in line.raw and _open_fields(raw, delimiter) != fields:
+                break
+            return Record(first.offset, first.number, raw, line.next_offset, line.number, False)
         if quoting is _Quoting.STRAY:
             break
     lines.put_back(ahead)
     return _single(first, literal=True)
+
+
+def _open_fields(raw: bytes, delimiter: bytes) -> int:
+    """The fields of a line, of which closed quoted ones may hold delimiters; what an open quote hides counts."""
+    count, place = 1, 0
+    while True:
+        if raw[place : place + 1] == _QUOTE:
+            close = raw.find(_QUOTE, place + 1)
+            while close >= 0 and raw[close + 1 : close + 2] == _QUOTE:
+                close = raw.find(_QUOTE, close + 2)
+            if close >= 0:
+                place = close + 1
+        after = raw.find(delimiter, place)
+        if after < 0:
+            return count
+        count, place = count + 1, after + len(delimiter)
 
 
 def _quoting(line: bytes, delimiter: bytes, inside: bool) -> _Quoting:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.batching import batches
@@ -78,6 +78,8 @@ def test_text(suffix, lines):
 
 
 @settings(max_examples=60, deadline=None)
+@example([("\t", "\n", 0)], "\n", "\t", "", csv.QUOTE_MINIMAL)
+@example([("a", "\t\n", 0), ("b", None, 1)], "\n", "\t", "", csv.QUOTE_MINIMAL)
 @given(
     rows,
     st.sampled_from(["\n", "\r\n"]),
