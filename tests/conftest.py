@@ -30,7 +30,7 @@ os.environ |= {
     "XDG_STATE_HOME": f"{_home}/state",
 }
 
-from worker.broker import EmbeddedRedis  # noqa: E402
+from worker.broker import EmbeddedRedis  # noqa: E402 (after the environment is clean)
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBJECTS = ("the river", "a pump", "our valley", "the old mill", "every turbine", "the keeper")

@@ -103,7 +103,7 @@ class EmbeddedRedis:
         folder = self.socket.parent
         self.socket.unlink(missing_ok=True)
         # The configuration goes through stdin: a command line can be read by every user of the machine.
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603 (our own words, no shell)
             [str(binary), "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -183,7 +183,7 @@ class EmbeddedRedis:
 
 def _private_folder() -> Path:
     """A new folder that only this user can enter, short enough for a socket's address."""
-    for parent in (None, "/tmp"):  # noqa: S108
+    for parent in (None, "/tmp"):  # noqa: S108 (mkdtemp makes it private)
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent)).resolve()
         if len(os.fsencode(folder / SOCKET_NAME)) < MAX_SOCKET_PATH_BYTES:
             return folder

@@ -98,7 +98,7 @@ def slots(devices: str) -> list[Slot]:
 def gpus() -> list[Gpu]:
     """The GPUs of this machine; none where ``nvidia-smi`` is missing or fails."""
     try:
-        answer = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+        answer = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 (fixed)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return parse_gpus(answer.stdout) if answer.returncode == 0 else []
@@ -139,7 +139,7 @@ def probe_dtype(chosen: Sequence[Slot], settings: Settings) -> Dtype:
     if chosen[0].is_gpu:
         pin["CUDA_VISIBLE_DEVICES"] = ",".join(slot.device for slot in chosen)
     try:
-        answer = subprocess.run(  # noqa: S603
+        answer = subprocess.run(  # noqa: S603 (our own words, no shell)
             [sys.executable, "-c", _PROBE],
             env=environment_for_child(
                 settings, {**pin, "PYTHONSAFEPATH": "1"}

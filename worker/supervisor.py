@@ -63,7 +63,7 @@ class _WorkerProcess:
             "PYTHONWARNINGS": "ignore:semaphore_tracker",  # billiard's, about itself, when a worker is killed
             "PYTHONSAFEPATH": "1",  # a tasks.py in the user's folder must not stand in for ours
         }
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(  # noqa: S603 (our own words, no shell)
             [sys.executable, "-c", _SERVE],
             env=environment_for_child(self.settings, pins),
             cwd=_OWN_FOLDER,  # Celery puts the working folder first on the path when it imports its tasks

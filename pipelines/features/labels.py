@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.errors import InputError
 from pipelines.features.columns import feature_fields

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.roberta.attention import packed_attention
 from pipelines.roberta.config import EncoderConfig, parse_config, read_json

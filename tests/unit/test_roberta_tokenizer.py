@@ -110,7 +110,7 @@ def test_a_text_sliced_anywhere_has_the_ids_of_the_whole(
 def are_tied(tokenizer: Tokenizer, ours: list[int], theirs: list[int]) -> bool:
     """Whether two ways to cut the same text into pieces score the same: a Unigram may then take either.
 
-    The tokenizers library does, from call to call (``lll`` as ``l ll`` or ``ll l``): float sums in another order.
+    Seen once, for ``lll`` as ``l ll`` and ``ll l`` in a CamemBERT; what makes the library choose is not known.
     """
     vocabulary = tokenizer.document["model"]["vocab"]
     (text, score), (other_text, other_score) = (
