@@ -1,9 +1,12 @@
-"""A Redis transport whose acknowledgements cannot wedge a worker.
+"""A Redis transport whose acknowledgements cannot wedge a worker, and that lets in no message but ours.
 
 kombu's ``QoS.ack`` raises before it frees the prefetch slot when Redis refuses or the connection drops at that
 moment; with one slot the worker then never consumes again (kombu 5.7 ``kombu/transport/redis.py``, reproduced). Here
 the slot is freed in any case. The message stays in ``unacked`` and comes back after the visibility timeout, where the
 ledger knows that its batch is closed.
+
+What is in the queue is read by :mod:`tasks.admission` before kombu sees it: kombu decompresses whatever says that it is
+compressed, without a limit, and an exception there ends the worker.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as kombu_redis
 
+from tasks.admission import ForeignMessageError, admitted
+from tasks.connections import doubting
+
 logger = logging.getLogger(__name__)
 
 TRANSPORT = "tasks.acknowledge:SafeTransport"
@@ -25,7 +31,10 @@ class SafeQoS(kombu_redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         try:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call] # kombu has few types
+            try:
+                super().ack(delivery_tag)  # type: ignore[no-untyped-call] # kombu has few types
+            except self.channel.connection_errors:
+                super().ack(delivery_tag)  # type: ignore[no-untyped-call] # on a new connection; harmless if done twice
         except BaseException:
             self._quick_ack(delivery_tag)
             raise
@@ -43,13 +52,64 @@ class SafeChannel(kombu_redis.Channel):
 
     QoS = SafeQoS
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Those of BRPOP and of broadcasts are left as they are: kombu watches them, and registers their sockets."""
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
+        if not asynchronous:
+            parameters["connection_class"] = doubting(parameters["connection_class"])
+        return parameters
+
     def _brpop_read(self, **options: Any) -> Any:
-        """A message, or Empty. What is no message at all is dropped here: it would end the worker."""
+        """Hand the next message on; Empty where there is none, or none of ours, which is dropped."""
         try:
-            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
-        except ValueError:
-            logger.error("An entry of the queue is no message and is dropped.")
+            try:
+                reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()  # so that the next one connects anew
+                raise
+            if not reply:
+                raise Empty
+            queue, entry = reply[0].decode().rsplit(self.sep, 1)[0], reply[1]
+            self._queue_cycle.rotate(queue)
+            try:
+                message = admitted(entry)
+            except ForeignMessageError as error:
+                logger.error("An entry of the queue is dropped: %s.", error)
+                raise Empty from None
+            self.connection._deliver(message, queue)
+            return True
+        finally:
+            self._in_poll = None  # type: ignore[assignment] # as kombu itself does
+            self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
+
+    def _receive_one(self, c: Any) -> Any:
+        """A broadcast, or Empty where there is none that can be read."""
+        try:
+            return super()._receive_one(c)  # type: ignore[no-untyped-call]
+        except RecursionError:
+            logger.error("A broadcast is dropped: it is nested too deep.")
             raise Empty from None
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
+        if not _looks_like_a_message(message):
+            logger.error("A broadcast is dropped: it is no message.")
+            raise Empty
+        return super()._deliver_fanout_message(message, exchange)  # type: ignore[no-untyped-call]
+
+
+def _looks_like_a_message(message: Any) -> bool:
+    """Whether kombu can make a message of it without an exception, and without decompressing anything."""
+    if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
+        return False
+    properties, headers = message["properties"], message.get("headers")
+    return (
+        isinstance(properties.get("delivery_tag"), str)
+        and isinstance(properties.get("delivery_info") or {}, dict)
+        and isinstance(headers or {}, dict)
+        and not (headers or {}).get("compression")
+        and isinstance(message.get("body") or "", str)
+        and properties.get("body_encoding") in (None, "base64")
+    )
 
 
 class SafeTransport(kombu_redis.Transport):

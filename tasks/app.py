@@ -18,6 +18,7 @@ from kombu.entity import Queue
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from tasks import acknowledge
+from tasks.admission import message_id
 from tasks.keys import EXTRACT_QUEUE, EXTRACT_TASK, PREFIX
 
 if TYPE_CHECKING:  # the producers' side of this file must not load torch
@@ -133,7 +134,9 @@ def send_batch(app: Celery, run: str, batch: int) -> None:
 
     Raises kombu's OperationalError when Redis cannot be reached or refuses.
     """
-    app.send_task(EXTRACT_TASK, args=(run, batch), queue=EXTRACT_QUEUE, task_id=f"{run}:{batch}", ignore_result=True)
+    app.send_task(
+        EXTRACT_TASK, args=(run, batch), queue=EXTRACT_QUEUE, task_id=message_id(run, batch), ignore_result=True
+    )
 
 
 def resources_of(app: Celery) -> Resources:

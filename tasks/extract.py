@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import resource
 import socket
@@ -10,13 +11,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 
 from pipelines import __version__
-from pipelines.documents import items_digest
 from pipelines.errors import BatchError, InfrastructureError, ProcessError, RunError
+from pipelines.parts.plan import Plan, PlanEntry
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
@@ -25,7 +27,7 @@ from tasks.deaths import Deaths
 from tasks.flight import close_committed
 from tasks.keys import EXTRACT_TASK
 from tasks.ledger import Ledger, Verdict
-from tasks.transport import Bodies, decode
+from tasks.transport import Bodies, check_planned, decode
 
 if TYPE_CHECKING:  # the extractor comes ready from the resources; only the worker's child loads torch
     from pipelines.extract import Extractor
@@ -149,10 +151,28 @@ def _claimed(job: _Job) -> Iterator[None]:
         logger.error("The run fails: %s", error)
         release(uncount=True)
         job.ledger.set_state("failed", str(error))
-    except (BatchError, MemoryError, Exception) as error:
+    except BatchError as error:
+        logger.error("An attempt at batch %d failed: %s", job.batch, error)
+        release(uncount=False)
+    except Exception as error:
         # MemoryError must not reach Celery: it would end the worker and bring the message back for ever.
         logger.error("An attempt at batch %d failed: %s: %s", job.batch, type(error).__name__, error, exc_info=True)
         release(uncount=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _plan_of(run: str, root: Path) -> Plan:
+    """The plan of a run: it grows, and keeps what was read of it."""
+    del run  # in the key, since another run may come into the same folder
+    return Plan(Store(root))
+
+
+def _planned(job: _Job) -> PlanEntry:
+    """What the plan says of the batch: whatever Redis holds is held against it."""
+    try:
+        return _plan_of(job.document.run, job.store.root).entry(job.batch)
+    except KeyError:
+        raise InfrastructureError(f"The plan in {job.store.root} does not show batch {job.batch} (yet).") from None
 
 
 def _extract(job: _Job, attempt: int) -> None:
@@ -161,8 +181,10 @@ def _extract(job: _Job, attempt: int) -> None:
         logger.info("The body of batch %d is gone; it will be read from the corpus again.", job.batch)
         job.ledger.release(job.batch, delivery=job.delivery, uncount=True)
         return
+    entry = _planned(job)
     try:
-        batch = decode(body)
+        batch = decode(body, job.document.spec.corpus.keep)
+        check_planned(batch, entry)
     except BatchError:
         job.bodies.drop(job.batch)  # the next attempt gets it from the corpus
         raise
@@ -177,7 +199,7 @@ def _extract(job: _Job, attempt: int) -> None:
         batch=batch.number,
         first=batch.first,
         count=len(batch.items),
-        input_digest=items_digest(batch.items),
+        input_digest=entry.input_digest,
         attempt=attempt,
         host=socket.gethostname(),
         slot=job.resources.slot,

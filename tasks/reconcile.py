@@ -86,5 +86,5 @@ class Reconciler:
         try:
             run, _, batch = str(message_of(json.loads(entry))["headers"]["id"]).rpartition(":")
             return int(batch) if run == self.ledger.run else -1
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, RecursionError):
             return -1

@@ -7,21 +7,25 @@ documents or only rejects have are null for the others. The batch's numbers, cur
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
 import redis
 
+from pipelines.corpus.arrow_messages import check_next_batch
 from pipelines.corpus.arrow_values import python_values
-from pipelines.documents import Batch, Cursor, Document, Origin, Reason, Reject, Stage
+from pipelines.documents import Batch, Cursor, Document, Origin, Reason, Reject, Stage, items_digest
 from pipelines.errors import BatchError, RunError
+from pipelines.parts.plan import PlanEntry
 from pipelines.spec import KeptColumn
 from tasks.client import redis_faults
 from tasks.keys import body_key
 
 MAX_BODY_BYTES = 512 * 2**20
 """Redis takes no larger string."""
+MAX_DECODED_BYTES = 2 * 2**30
+"""What a body may become when it is decompressed; the text of a batch is 32 MB, kept columns may be more."""
 
 _ITEM = pa.schema(
     [
@@ -50,7 +54,8 @@ def encode(batch: Batch, keep: Sequence[KeptColumn]) -> bytes:
         pa.array([item.origin.line for item in items], pa.int64()),
         pa.array([_pack(item) if isinstance(item, Reject) else None for item in items], pa.string()),
     ]
-    kept_fields = [pa.field(f"kept{index}", kept.field.type) for index, kept in enumerate(keep)]
+    schema = _schema(keep)
+    kept_fields = list(schema)[len(_ITEM) :]
     columns += [
         pa.array([document.kept[index] if document else None for document in documents], field.type)
         for index, field in enumerate(kept_fields)
@@ -62,10 +67,16 @@ def encode(batch: Batch, keep: Sequence[KeptColumn]) -> bytes:
         "end": batch.end,
         "warnings": [[warning.id, *warning.origin, _pack(warning)] for warning in batch.warnings],
     }
-    schema = pa.schema([*_ITEM, *kept_fields], metadata={"batch": json.dumps(header)})
+    schema = schema.with_metadata({"batch": json.dumps(header)})
+    rows = pa.RecordBatch.from_arrays(columns, schema=schema)
+    if rows.nbytes > MAX_DECODED_BYTES:
+        raise RunError(
+            f"Batch {batch.number} takes {rows.nbytes:,} bytes, a worker accepts {MAX_DECODED_BYTES:,}.",
+            "Start the run anew with a smaller --batch-docs, or keep fewer columns.",
+        )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema, options=_OPTIONS) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        writer.write_batch(rows)
     body = cast(bytes, sink.getvalue().to_pybytes())
     if len(body) > MAX_BODY_BYTES:
         raise RunError(
@@ -75,18 +86,50 @@ def encode(batch: Batch, keep: Sequence[KeptColumn]) -> bytes:
     return body
 
 
-def decode(body: bytes) -> Batch:
-    """The batch that :func:`encode` made bytes of, value by value. Raises BatchError for anything else."""
+def decode(body: bytes, keep: Sequence[KeptColumn]) -> Batch:
+    """The batch that :func:`encode` made bytes of, value by value. Raises BatchError for anything else.
+
+    Whoever can write to Redis may have written it: what it becomes is bounded before it is decompressed, and its types
+    and offsets are checked before a value is read.
+    """
     try:
-        return _decode(body)
-    except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
-        raise BatchError(f"A batch body in Redis is damaged: {error}.") from error
+        return _decode(body, keep)
+    except Exception as error:
+        raise BatchError(f"A batch body in Redis is damaged: {' '.join(str(error).split())[:200]}.") from error
 
 
-def _decode(body: bytes) -> Batch:
-    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+def check_planned(batch: Batch, entry: PlanEntry) -> None:
+    """Raises BatchError where a body's batch is not the one that the plan has under its number."""
+    found = (batch.number, batch.first, len(batch.items), batch.start)
+    if found != (entry.batch, entry.first, entry.count, entry.start) or items_digest(batch.items) != entry.input_digest:
+        raise BatchError(f"The body of batch {entry.batch} in Redis is not what was planned.")
+
+
+def _schema(keep: Sequence[KeptColumn]) -> pa.Schema:
+    return pa.schema([*_ITEM, *(pa.field(f"kept{index}", kept.field.type) for index, kept in enumerate(keep))])
+
+
+def _bound() -> Callable[[int, int], str]:
+    """Adds up what the messages of a body become, and says where that is too much."""
+    total = 0
+
+    def fault(becomes: int, _: int) -> str:
+        nonlocal total
+        total += becomes
+        return f"it says that it becomes {total:,} bytes" if total > MAX_DECODED_BYTES else ""
+
+    return fault
+
+
+def _decode(body: bytes, keep: Sequence[KeptColumn]) -> Batch:
+    source = pa.BufferReader(body)
+    with pa.ipc.open_stream(source) as reader:
         header = json.loads(reader.schema.metadata[b"batch"])
-        (rows,) = reader  # a stream that was cut before its only record batch reads as an empty one
+        if reader.schema.remove_metadata() != _schema(keep):
+            raise ValueError("its columns are others")
+        check_next_batch(source, _bound())
+        rows = reader.read_next_batch()
+    rows.validate(full=True)
     id_, text, pair, uri, offset, line, reject = (column.to_pylist() for column in rows.columns[:7])
     # As the readers give them: a date must be the same integer again, since the digest of the items is over it.
     kept_columns = [python_values(column) for column in rows.columns[7:]]

@@ -7,7 +7,7 @@ out as https://github.com/apache/arrow/blob/main/format/Message.fbs and File.fbs
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipelines.corpus.bombs import bytes_fault
@@ -22,11 +22,14 @@ class BadMessageError(ValueError):
     """A message is none, or becomes more than it may; the message says why."""
 
 
-def check_next_batch(source: Any) -> None:
-    """Look at a stream's messages up to its next record batch, and go back. Raises BadMessageError."""
+def check_next_batch(source: Any, fault: Callable[[int, int], str] = bytes_fault) -> None:
+    """Look at a stream's messages up to its next record batch, and go back. Raises BadMessageError.
+
+    ``fault`` says of the bytes that a message becomes, and of those that it has, what is wrong with them, if anything.
+    """
     start = place = source.tell()
     try:
-        while (found := _check_at(source, place)) is not None:
+        while (found := _check_at(source, place, fault)) is not None:
             kind, place = found
             if kind == _RECORD_BATCH:
                 return
@@ -50,7 +53,7 @@ def check_blocks(source: Any, *, dictionaries: bool) -> Iterator[None]:
         yield
 
 
-def _check_at(source: Any, place: int) -> tuple[int, int] | None:
+def _check_at(source: Any, place: int, fault: Callable[[int, int], str] = bytes_fault) -> tuple[int, int] | None:
     """The kind of the message at a place and where the next begins; None at the end of the stream."""
     head = _at(source, place, 8, short=True)
     if len(head) < 8:
@@ -71,13 +74,15 @@ def _check_at(source: Any, place: int) -> tuple[int, int] | None:
     if kind == _DICTIONARY_BATCH and header is not None:
         header = _child(message, header, 1)
     if kind in (_DICTIONARY_BATCH, _RECORD_BATCH) and header is not None and _child(message, header, 3) is not None:
-        _check_buffers(source, body, body_bytes, message, _vector(message, header, 2, 16))
+        _check_buffers(source, body, body_bytes, message, _vector(message, header, 2, 16), fault)
     if body_bytes < 0:
         raise BadMessageError("a message has a body of a negative size")
     return kind, body + body_bytes
 
 
-def _check_buffers(source: Any, body: int, body_bytes: int, message: bytes, buffers: range) -> None:
+def _check_buffers(
+    source: Any, body: int, body_bytes: int, message: bytes, buffers: range, fault: Callable[[int, int], str]
+) -> None:
     if len(buffers) > _BUFFERS:
         raise BadMessageError(f"a message has {len(buffers)} buffers, at most {_BUFFERS} are read")
     given = 0
@@ -85,8 +90,8 @@ def _check_buffers(source: Any, body: int, body_bytes: int, message: bytes, buff
         offset, length = struct.unpack_from("<qq", message, place)
         if length >= 8:
             given += max(0, _number(_at(source, body + offset, 8), 0, "<q"))  # -1: stored as it is
-    if fault := bytes_fault(given, body_bytes):
-        raise BadMessageError(fault)
+    if found := fault(given, body_bytes):
+        raise BadMessageError(found)
 
 
 def _at(source: Any, place: int, count: int, *, short: bool = False) -> bytes:

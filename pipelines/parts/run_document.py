@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,12 @@ _RESTORE = (
     "Restore it from a copy: the rows in data/ are not touched, and each part's footer holds the spec; "
     "only a new run needs another folder."
 )
+_RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text may be the id of a run: up to 128 letters, digits, dots, hyphens and underscores, no dot first."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ def load(store: Store) -> RunDocument | None:
             spec=from_json(value["spec"]),
         )
         fingerprint = document.spec.fingerprint()
+        if not is_run_id(document.run):
+            raise ValueError("its run has no id")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = "is empty" if not data.strip() else f"is damaged, or none of penstock's ({type(error).__name__})"
         raise ForeignFolderError(f"{path} {what}.", _RESTORE) from error

@@ -54,7 +54,7 @@ def test_a_corpus_is_planned_and_published_once_in_order(run: Run) -> None:
     totals = run.planner().plan.totals()
     assert totals is not None
     assert totals.documents == feeder.documents_planned == 300
-    read = [item.id for batch in range(10) for item in decode(run.bodies.get(batch) or b"").items]
+    read = [item.id for batch in range(10) for item in decode(run.bodies.get(batch) or b"", ()).items]
     assert read == [f"doc-{number}" for number in range(300)]
 
 
@@ -297,4 +297,4 @@ def test_an_empty_corpus_is_planned_as_such(run: Run, spec_of: MakeSpec) -> None
     assert drive(feeder) is Step.DONE
     assert planner.plan.totals() is not None
     assert [entry.count for entry in planner.plan.entries()] == [0]
-    assert decode(run.bodies.get(0) or b"").items == []
+    assert decode(run.bodies.get(0) or b"", ()).items == []
