@@ -10,11 +10,14 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.batching import batches
 from pipelines.corpus import CorpusReader, check_unchanged, open_corpus
-from pipelines.documents import Batch, Document, Reject, items_digest
-from pipelines.errors import CorpusChangedError
-from pipelines.parts.plan import Plan, PlanEntry
+from pipelines.corpus.regular import open_regular
+from pipelines.corpus.source_digest import source_digest
+from pipelines.documents import Batch, Cursor, Document, Reject, items_digest
+from pipelines.errors import CorpusChangedError, InfrastructureError, SurroundingsError
+from pipelines.parts.plan import Plan, PlanEntry, entry_of
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
+from pipelines.ranges import Ranges
 from pipelines.spec import RunSpec
 
 
@@ -45,12 +48,21 @@ class Planner:
             if number == self.end.documents == 0:
                 yield Batch(0, 0, [], start=end, end=self.end)
 
-    def record(self, planned: Sequence[Batch]) -> bool:
+    def ranges(self) -> Iterator[PlanEntry]:
+        """The same batches, found at scan speed where the format allows it, and without their documents."""
+        number, end, _ = self.plan.tail()
+        with Ranges(self.spec.corpus, end, number=number, max_documents=self.spec.batch_documents) as ranges:
+            yield from ranges
+            self.end = ranges.end
+            if number == self.end.documents == 0:
+                yield entry_of(Batch(0, 0, [], start=end, end=self.end))
+
+    def record(self, planned: Sequence[Batch | PlanEntry]) -> bool:
         """Append batches to the plan; False when another feeder was faster (then start over from the plan)."""
         return self.plan.append(planned)
 
     def seal(self) -> None:
-        """The corpus is read to its end: close the plan with its totals. Call after :meth:`fresh` is exhausted.
+        """All batches are recorded, :meth:`fresh` or :meth:`ranges` is exhausted: close the plan with its totals.
 
         Raises CorpusChangedError where a file is not what it was when it was listed: it grew while it was read, say.
         """
@@ -70,7 +82,7 @@ class Planner:
             warnings += reader.take_warnings()
             if len(items) == entry.count:
                 break
-        if len(items) != entry.count or items_digest(items) != entry.input_digest:
+        if not self._are_planned(items, entry, reader.cursor):
             self.close()
             shard = self.spec.corpus.shards[min(entry.start.shard, len(self.spec.corpus.shards) - 1)]
             raise CorpusChangedError(
@@ -78,6 +90,33 @@ class Planner:
                 "Put the original file back, or start a new run in another folder.",
             )
         return Batch(entry.batch, entry.first, items, warnings, entry.start, reader.cursor)
+
+    def check_visible(self, entry: PlanEntry) -> None:
+        """Raises SurroundingsError where this machine cannot see a file of a batch, InfrastructureError for faults."""
+        for shard in self.spec.corpus.shards[entry.start.shard : entry.end.shard + 1]:
+            try:
+                open_regular(shard.uri).close()
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                raise SurroundingsError(
+                    f"{shard.uri} cannot be read by this worker: {error.strerror}.",
+                    "`--transport reference` wants the corpus under the same path on every worker; "
+                    "`penstock resume DIR --transport value` sends the documents through Redis.",
+                ) from error
+            except OSError as error:
+                raise InfrastructureError(f"{shard.uri} cannot be read: {error.strerror or error}.") from error
+
+    def _are_planned(self, items: Sequence[Document | Reject], entry: PlanEntry, end: Cursor) -> bool:
+        """Whether items that were read up to a place are those of a batch."""
+        if len(items) != entry.count:
+            return False
+        if not entry.source_digest:
+            return items_digest(items) == entry.input_digest
+        try:  # after the items, so that what changed while they were read is noticed too
+            return end == entry.end and source_digest(self.spec.corpus, entry.start, end) == entry.source_digest
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise InfrastructureError(f"The corpus cannot be read: {error.strerror or error}.") from error
 
     def close(self) -> None:
         """Close the file that batches were read again from."""

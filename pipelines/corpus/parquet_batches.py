@@ -51,7 +51,7 @@ def parquet_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.
 def parquet_schema(path: str) -> pa.Schema | None:
     """The schema of a file, or None where its footer cannot be read."""
     try:
-        with _open(path) as file:
+        with open_parquet(path) as file:
             return legible(file.schema_arrow)
     except DAMAGE as error:
         surroundings(error)
@@ -72,16 +72,17 @@ def damage(error: BaseException, row: int) -> DamagedFile:
 
 def _open_for(path: str, columns: Sequence[str]) -> pq.ParquetFile:
     """The file, set up so that text in lists stays as it is stored: one row could use its dictionary without end."""
-    file = _open(path)
+    file = open_parquet(path)
     leaves = [file.schema.column(index) for index in used_leaves(file.schema, columns)]
     listed = [leaf.path for leaf in leaves if leaf.max_repetition_level > 0 and leaf.physical_type == "BYTE_ARRAY"]
     if not listed:
         return file
     file.close()
-    return _open(path, listed)
+    return open_parquet(path, listed)
 
 
-def _open(path: str, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+def open_parquet(path: str, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+    """A file, with limits on its footer; ``dictionaries`` are columns that stay as they are stored."""
     check_regular(path)
     return pq.ParquetFile(
         path,
@@ -106,7 +107,7 @@ def _group_batches(
         surroundings(error)
     # The batch that holds the damage is lost as a whole: once more, row by row.
     try:
-        with _open(path) as again:
+        with open_parquet(path) as again:
             for batch in _decoded(again, index, columns, given, 1):
                 yield batch
                 given += batch.num_rows

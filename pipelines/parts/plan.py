@@ -29,6 +29,8 @@ class PlanEntry:
     """One batch: its items are [first, first + count) of the corpus and lie between the two cursors.
 
     ``input_digest`` is the hex :func:`~pipelines.documents.items_digest` of its items, ``text_bytes`` their UTF-8 size.
+    Of a batch that was planned without reading it there is a ``source_digest`` instead
+    (:func:`~pipelines.corpus.source_digest.source_digest`), and ``text_bytes`` is the most that it can be.
     """
 
     batch: int
@@ -38,6 +40,7 @@ class PlanEntry:
     end: Cursor
     input_digest: str
     text_bytes: int
+    source_digest: str = ""
 
 
 class Chain(NamedTuple):
@@ -236,6 +239,7 @@ def _dump(tail: Tail, entries: Sequence[PlanEntry]) -> bytes:
             "start": list(entry.start),
             "input_digest": entry.input_digest,
             "text_bytes": entry.text_bytes,
+            **({"source_digest": entry.source_digest} if entry.source_digest else {}),
         }
         for entry in entries
     ]
@@ -259,6 +263,7 @@ def _parse(number: int, data: bytes) -> _Segment:
             stop,
             str(line["input_digest"]),
             int(line["text_bytes"]),
+            str(line.get("source_digest", "")),
         )
         for line, begin, stop in zip(lines, starts, [*starts[1:], end], strict=True)
     )

@@ -1,0 +1,20 @@
+"""Which files can be scanned: lines that are items, and rows of Parquet and Arrow."""
+
+from __future__ import annotations
+
+from pipelines.corpus.line_scan import LineScan
+from pipelines.corpus.row_scan import RowScan
+from pipelines.corpus.scan import Scan, UnscannableError
+from pipelines.spec import CorpusSpec, Format, Shard
+
+
+def open_scan(shard: Shard, spec: CorpusSpec, offset: int, line: int) -> Scan:
+    """A scan of a file from a place on. Raises UnscannableError where it has to be read.
+
+    Records of CSV and TSV are found by reading only: a quoted field may hold line ends.
+    """
+    if shard.format is Format.JSONL or (shard.format is Format.TEXT and not spec.whole_files):
+        return LineScan(shard, spec, offset, line)
+    if shard.format is Format.PARQUET:
+        return RowScan(shard, spec, offset)
+    raise UnscannableError(f"{shard.format} has to be read")
