@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ import pytest
 for name in list(os.environ):
     if name.startswith(("PENSTOCK_", "CUDA_", "HF_", "TRANSFORMERS_", "CELERY_")) and name != "PENSTOCK_TEST_DATA":
         del os.environ[name]
+# A shell that runs the tests in the background lets them ignore interrupts, and so would every command they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _home = tempfile.mkdtemp(prefix="penstock-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ |= {
