@@ -11,7 +11,9 @@ compressed, without a limit, and an exception there ends the worker.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
@@ -30,18 +32,17 @@ class SafeQoS(kombu_redis.QoS):
     """Frees the prefetch slot even when Redis does not take the acknowledgement."""
 
     def ack(self, delivery_tag: str) -> None:
-        try:
-            try:
-                super().ack(delivery_tag)  # type: ignore[no-untyped-call] # kombu has few types
-            except self.channel.connection_errors:
-                super().ack(delivery_tag)  # type: ignore[no-untyped-call] # on a new connection; harmless if done twice
-        except BaseException:
-            self._quick_ack(delivery_tag)
-            raise
+        self._settle(delivery_tag, super().ack)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        self._settle(delivery_tag, functools.partial(super().reject, requeue=requeue))
+
+    def _settle(self, delivery_tag: str, settle: Callable[[str], object]) -> None:
         try:
-            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
+            try:
+                settle(delivery_tag)
+            except self.channel.connection_errors:
+                settle(delivery_tag)  # once more, on a new connection: what is settled already stays so
         except BaseException:
             self._quick_ack(delivery_tag)
             raise

@@ -19,6 +19,7 @@ from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from tasks import acknowledge
 from tasks.admission import message_id
+from tasks.connections import keepalive_options
 from tasks.keys import EXTRACT_QUEUE, EXTRACT_TASK, PREFIX
 
 if TYPE_CHECKING:  # the producers' side of this file must not load torch
@@ -88,6 +89,7 @@ def make_app(broker_url: str, delivery: Delivery = Delivery(), include: Sequence
             "global_keyprefix": PREFIX,
             "client_name": "penstock-celery",
             "socket_keepalive": True,
+            "socket_keepalive_options": keepalive_options(),
         },
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,

@@ -8,16 +8,20 @@ from typing import NamedTuple, cast
 
 import redis
 import redis.exceptions
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from pipelines.errors import InfrastructureError, SurroundingsError
+from tasks.connections import keepalive_options
 
 
 def connect(url: str, timeout_s: float = 15.0) -> redis.Redis:
     """A client for a redis-py url (``redis://``, ``rediss://``, ``unix://``) that waits so long for each answer.
 
-    redis-py repeats a command after a lost reply; every step of the ledger is safe to repeat.
+    A command is repeated once after a lost reply; every step of the ledger is safe to repeat.
     Raises SurroundingsError for a url that is none.
     """
+    tcp = {} if url.startswith("unix:") else {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
     try:
         return redis.Redis.from_url(
             url,
@@ -25,6 +29,8 @@ def connect(url: str, timeout_s: float = 15.0) -> redis.Redis:
             socket_connect_timeout=min(5.0, timeout_s),
             health_check_interval=10,
             client_name="penstock",
+            retry=Retry(ConstantBackoff(0.1), 1),  # from a url it has none by itself
+            **tcp,
         )
     except ValueError as error:
         raise SurroundingsError(f"The broker url is not one of Redis: {error}.") from error

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import warnings
+from typing import Any
 
 from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
+from celery.signals import celeryd_after_setup
 
 from tasks.app import TASK_MODULES, Delivery, make_app
 from tasks.keys import EXTRACT_QUEUE
@@ -41,6 +44,7 @@ def serve() -> None:
     logs.bind_process(slot=identity.slot, device=identity.device)
     # It warns of pickle under root; only JSON is accepted here, and in a container everybody is root to begin with.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    celeryd_after_setup.connect(_no_choice_again, weak=False)
     app = connect(settings)
     app.set_default()
     app.worker_main(
@@ -52,3 +56,10 @@ def serve() -> None:
             "--pool=prefork",
         ]
     )
+
+
+def _no_choice_again(**_: Any) -> None:
+    """Celery warns at each lost connection, in six lines, of a choice that this app has made; it insists on that in
+    its own setup, so this comes after it.
+    """
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)

@@ -75,7 +75,7 @@ class ConsoleFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
         context = " ".join(f"{key}={value}" for key, value in _context_of(record).items())
-        lines = [f"{time} {level}{record.getMessage()}" + (f" [{context}]" if context else "")]
+        lines = [f"{time} {level}{_message(record)}" + (f" [{context}]" if context else "")]
         if trace := _traceback(self, record):
             lines.append(trace)
         return clean("\n".join(lines))
@@ -89,7 +89,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": clean(record.getMessage()),
+            "message": clean(_message(record)),
             "process": record.process,
         }
         fields |= {key: clean(value) for key, value in _context_of(record).items()}
@@ -116,7 +116,23 @@ def _context_of(record: logging.LogRecord) -> dict[str, str]:
     return context | {key: str(value) for key in CONTEXT_KEYS if (value := getattr(record, key, None)) is not None}
 
 
+def _in_short(record: logging.LogRecord) -> bool:
+    """Whether what others say is cut to a line: where a connection is lost, Celery and kombu say it in a hundred."""
+    noisy = record.name.partition(".")[0] in (*_NOISY, "py")
+    return noisy and not logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
+def _message(record: logging.LogRecord) -> str:
+    if not _in_short(record):
+        return record.getMessage()
+    error = record.exc_info[1] if record.exc_info else None
+    reason = f" ({type(error).__name__}: {error})" if error is not None else ""
+    return " ".join(f"{record.getMessage()}{reason}".split())
+
+
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if _in_short(record):
+        return ""
     parts = [formatter.formatException(record.exc_info)] if record.exc_info and record.exc_info[0] else []
     if record.stack_info:
         parts.append(formatter.formatStack(record.stack_info))

@@ -177,16 +177,16 @@ def test_outside_a_worker_there_are_no_resources(app: Celery) -> None:
 
 
 class AckFailure:
-    """One acknowledgement that Redis does not take."""
+    """Acknowledgements that Redis does not take: the next ``armed`` ones."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.armed = False
+        self.armed = 0
         self.failed = 0
         original = QoS._remove_from_indices
 
         def removed(qos: QoS, *arguments: Any, **options: Any) -> Any:
             if self.armed:
-                self.armed = False
+                self.armed -= 1
                 self.failed += 1
                 raise redis.ConnectionError("Connection reset by peer")
             return original(qos, *arguments, **options)
@@ -210,7 +210,7 @@ def test_a_failed_acknowledgement_frees_its_slot(
         consumer.consume()
         connection.drain_events(timeout=10)
         assert not channel.qos.can_consume()
-        failure.armed = True
+        failure.armed = 2  # it is tried twice
         with pytest.raises(redis.ConnectionError):
             getattr(received[0], refusal)()
         assert channel.qos.can_consume()
@@ -219,9 +219,23 @@ def test_a_failed_acknowledgement_frees_its_slot(
             assert len(received) == count
             received[-1].ack()
         consumer.cancel()
-    assert failure.failed == 1
+    assert failure.failed == 2
     (left,) = client.hvals(UNACKED_HASH)  # it comes back after the visibility timeout
     assert json.loads(left)[0]["headers"]["id"] == "r:0"
+
+
+@pytest.mark.parametrize("settle", ["ack", "reject"])
+def test_an_acknowledgement_that_was_lost_on_its_way_is_repeated(
+    app: Celery, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, settle: str
+) -> None:
+    send_batch(app, "0123456789abcdef", 0)
+    failure = AckFailure(monkeypatch)
+    with app.connection_for_read() as connection:
+        message = app.amqp.queues[EXTRACT_QUEUE].bind(connection.channel()).get()
+        failure.armed = 1
+        getattr(message, settle)()
+    assert failure.failed == 1
+    assert client.hlen(UNACKED_HASH) == 0
 
 
 def test_a_worker_goes_on_after_a_failed_acknowledgement(
@@ -230,11 +244,11 @@ def test_a_worker_goes_on_after_a_failed_acknowledgement(
     run.plan()
     run.publish(0, 1, 2)
     failure = AckFailure(monkeypatch)
-    failure.armed = True
+    failure.armed = 2
     with start_worker(run.app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
         deadline = time.monotonic() + 60
         while run.ledger.state().batches < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert failure.failed == 1
+    assert failure.failed == 2
     assert run.ledger.state().batches == 3
     assert run.store.list("data") == [f"part-0000000{batch}.parquet" for batch in range(3)]
