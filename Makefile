@@ -12,9 +12,12 @@ MYPY_FLAGS ?=
 PYTEST_FLAGS ?=
 N ?= 100000
 SEED ?= 1
+SEEDS ?= 20
+FIRST ?= 1
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test fuzz check format docs clean
+.PHONY: help install dev demo test fuzz chaos check format docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,5 +72,8 @@ test: $(INSTALLED_DEV) ## every test that this machine can run
 fuzz: $(INSTALLED_DEV) ## mutated files for every reader: N=100000 SEED=1; what it finds is kept in .fuzz
 	$(BIN)/python tests/fuzz/fuzzer.py --inputs $(N) --seed $(SEED) --out .fuzz
 
+chaos: $(INSTALLED_DEV) ## storms of kills: SEEDS=20 FIRST=1 JOBS=3; results and logs of failures in .chaos
+	PYTHONPATH=tests:. $(BIN)/python -m chaos.storm --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) --folder .chaos --json .chaos/results.jsonl
+
 clean: ## remove what make has made
-	rm -rf $(VENV) .demo .fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .fuzz .chaos build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,42 @@
+"""Imported by the workers of a storm, by PENSTOCK_INCLUDE: counts what is delivered, and slows a real model down.
+
+Each delivery is a line of ``STORM_DELIVERIES``. ``STORM_PAUSE_S`` is slept in each micro-batch of a real model.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from celery.signals import task_prerun, worker_process_init
+
+
+@task_prerun.connect
+def count(args: Any = (), **_: Any) -> None:
+    """One write per line: what several processes append does not mix."""
+    handle = os.open(os.environ["STORM_DELIVERIES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(handle, f"{args[1]}\n".encode())
+    finally:
+        os.close(handle)
+
+
+@worker_process_init.connect
+def slow_down(**_: Any) -> None:
+    """Let each micro-batch of a real model take a while."""
+    pause_s = float(os.environ["STORM_PAUSE_S"])
+    if not pause_s:
+        return
+    from pipelines.extract import Extractor
+
+    extract = Extractor.extract
+
+    def slowly(self: Extractor, batch: Any, on_progress: Any, **more: Any) -> Any:
+        def progress(documents: int, tokens: int) -> None:
+            time.sleep(pause_s)
+            on_progress(documents, tokens)
+
+        return extract(self, batch, progress, **more)
+
+    Extractor.extract = slowly  # type: ignore[method-assign]
