@@ -1,26 +1,28 @@
 """Which documents of a batch kill the process that computes them: narrowed down crash by crash.
 
-A process that dies leaves a breadcrumb: the documents it had in hand. Once may be chance, so they are computed again,
-first and together. Twice with documents of the same group is not: the group is halved, until a process has died with
-one document alone. That one is guilty, after three deaths at the least: somebody may be killing processes at random. Of
-n suspects one poison is found in max(3, 2 + log2(n)) deaths; the rest of the batch is computed.
+A process that dies leaves a breadcrumb: the documents it had in hand. The next one computes them first and in small
+groups; dies it again, the breadcrumb names the group, which is divided in turn, until a process dies with one document
+alone. Whoever does that three times is guilty: once may be chance, somebody may be killing processes at random. Of n
+documents in hand one poison is found in 3 + log16(n) deaths, rounded up; the rest of the batch is computed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipelines.documents import Reason
 
-LEAST_DEATHS = 3
-"""Deaths at a batch before a document of it can be found guilty."""
+DEATHS_ALONE = 3
+"""How often a document must kill alone to be found guilty."""
+PIECES = 16
+"""Into how many a group of suspects is divided: each costs a forward pass, which is little against a death."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guilt:
-    """Why a document is rejected without being computed again; ``attempts`` are the deaths it took to find it."""
+    """Why a document is rejected without being computed again; ``attempts`` are the deaths with it in hand."""
 
     reason: Reason
     detail: str
@@ -31,12 +33,15 @@ class Guilt:
 class Suspicion:
     """What earlier attempts at a batch left. Documents are indices into ``Batch.documents``.
 
-    ``groups`` are computed first, each by itself; ``guilty`` documents are not computed at all.
+    ``groups`` are computed first, each by itself; ``guilty`` documents are not computed at all. ``in_hand`` and
+    ``alone`` count the deaths with a document in hand, and with nothing else. ``deaths`` are all those at the batch.
     """
 
     groups: tuple[tuple[int, ...], ...] = ()
     guilty: Mapping[int, Guilt] = field(default_factory=dict)
     deaths: int = 0
+    in_hand: Mapping[int, int] = field(default_factory=dict)
+    alone: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def suspects(self) -> frozenset[int]:
@@ -45,8 +50,15 @@ class Suspicion:
 
     def to_json(self) -> str:
         """For the ledger; :func:`suspicion_from_json` is the way back."""
-        guilty = {index: [guilt.reason, guilt.detail, guilt.attempts] for index, guilt in self.guilty.items()}
-        return json.dumps({"groups": self.groups, "guilty": guilty, "deaths": self.deaths})
+        return json.dumps(
+            {
+                "groups": self.groups,
+                "guilty": {index: [guilt.reason, guilt.detail, guilt.attempts] for index, guilt in self.guilty.items()},
+                "deaths": self.deaths,
+                "in_hand": self.in_hand,
+                "alone": self.alone,
+            }
+        )
 
 
 NO_SUSPICION = Suspicion()
@@ -60,7 +72,10 @@ def suspicion_from_json(text: str) -> Suspicion:
         for index, (reason, detail, attempts) in value["guilty"].items()
     }
     groups = tuple(tuple(int(index) for index in group) for group in value["groups"])
-    return Suspicion(groups, guilty, int(value["deaths"]))
+    in_hand, alone = (
+        {int(index): int(count) for index, count in dict(value[key]).items()} for key in ("in_hand", "alone")
+    )
+    return Suspicion(groups, guilty, int(value["deaths"]), in_hand, alone)
 
 
 def accuse(before: Suspicion, in_hand: Iterable[int], reason: Reason, detail: str) -> tuple[Suspicion, bool]:
@@ -70,21 +85,24 @@ def accuse(before: Suspicion, in_hand: Iterable[int], reason: Reason, detail: st
     and the attempt need not count against the batch.
     """
     found = tuple(dict.fromkeys(in_hand))
-    deaths = before.deaths + 1
-    if not found:
-        return Suspicion(before.groups, before.guilty, deaths), False
-    group = next((group for group in before.groups if set(found) <= set(group)), None)
-    if group is None:
-        others = tuple(rest for one in before.groups if (rest := tuple(i for i in one if i not in set(found))))
-        return Suspicion((found, *others), before.guilty, deaths), False
-    others = tuple(one for one in before.groups if one != group)
-    rest = tuple(index for index in group if index not in set(found))
-    if rest:
-        others = (rest, *others)
-    if len(found) == 1 and deaths < LEAST_DEATHS:
-        return Suspicion((found, *others), before.guilty, deaths), True
+    held_now = frozenset(found)
+    narrows = bool(found) and any(held_now.issubset(group) for group in before.groups)
+    held = {**before.in_hand, **{index: before.in_hand.get(index, 0) + 1 for index in found}}
+    alone, guilty = dict(before.alone), dict(before.guilty)
+    # The others come first: what they do shows that the process computes, and this death costs them nothing more.
+    groups = [rest for group in before.groups if (rest := tuple(i for i in group if i not in held_now))]
     if len(found) == 1:
-        guilty = {**before.guilty, found[0]: Guilt(reason, detail, deaths)}
-        return Suspicion(others, guilty, deaths), True
-    middle = len(found) // 2
-    return Suspicion((found[:middle], found[middle:], *others), before.guilty, deaths), True
+        index = found[0]
+        alone[index] = alone.get(index, 0) + 1
+        if alone[index] >= DEATHS_ALONE:
+            guilty[index] = Guilt(reason, detail, held[index])
+    if len(found) != 1 or found[0] not in guilty:
+        groups += _pieces(found)
+    return Suspicion(tuple(groups), guilty, before.deaths + 1, held, alone), narrows
+
+
+def _pieces(documents: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """At most :data:`PIECES` groups of about the same size."""
+    size = -(-len(documents) // PIECES)
+    for start in range(0, len(documents), size or 1):
+        yield documents[start : start + size]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the extractor comes ready from the resources; only the work
     from pipelines.extract import Extractor
 
 logger = logging.getLogger(__name__)
+RELEASE_PAUSE_S = 0.5
 HAND_BACK_PAUSE_S = 3.0
 """Wait after a fault outside the batch, so that a full disk or a missing folder is no busy loop."""
 
@@ -136,8 +137,15 @@ def _claimed(job: _Job) -> Iterator[None]:
     """Whatever goes wrong under the claim, the batch is handed back as the class of the error demands."""
 
     def release(*, uncount: bool) -> None:
-        with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
-            job.ledger.release(job.batch, delivery=job.delivery, uncount=uncount)
+        # While Redis is away there is nothing else to do; after that the lease runs out, and the attempt would count.
+        until = time.monotonic() + job.resources.lease_s
+        while True:
+            try:
+                return job.ledger.release(job.batch, delivery=job.delivery, uncount=uncount)
+            except InfrastructureError:
+                if time.monotonic() >= until:
+                    return
+                time.sleep(RELEASE_PAUSE_S)
 
     try:
         yield
@@ -188,9 +196,9 @@ def _extract(job: _Job, attempt: int) -> None:
     except BatchError:
         job.bodies.drop(job.batch)  # the next attempt gets it from the corpus
         raise
-    started = time.time()
+    started, deaths = time.time(), Deaths(job.ledger, job.store)
     with job.resources.taking(job.document.run, job.batch) as take:
-        suspicion = Deaths(job.ledger).suspicion(job.batch)
+        suspicion = deaths.suspicion(job.batch)
         extracted = job.extractor.extract(batch, job.renew, on_taking=take, suspicion=suspicion)
     meta = PartMeta(
         run=job.document.run,
@@ -219,6 +227,8 @@ def _extract(job: _Job, attempt: int) -> None:
         tokens=extracted.tokens_used,
     )
     job.bodies.drop(job.batch)
+    if suspicion.deaths:
+        deaths.closed(job.batch)
     logger.info(
         "Part committed: %d rows, %d rejects, %d tokens in %.1f s.",
         committed.rows,

@@ -16,6 +16,7 @@ from pipelines.parts.sink import read_footer
 from pipelines.parts.store import Store
 from pipelines.spec import KeptColumn
 from tasks.app import send_batch
+from tasks.deaths import forget_suspicion
 from tasks.ledger import Ledger
 from tasks.transport import Bodies, encode
 
@@ -57,3 +58,4 @@ def close_committed(store: Store, ledger: Ledger, bodies: Bodies, batch: int) ->
     footer = read_footer(store, batch)
     ledger.close(batch, documents=footer.count, rows=footer.rows, quarantined=footer.rejects, tokens=footer.tokens_used)
     bodies.drop(batch)
+    forget_suspicion(store, ledger.run, batch)

@@ -6,6 +6,7 @@ to see whether the child hangs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -17,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-SIZE = 256 * 1024
+SIZE = 1 << 20
+"""Bytes of a page: the indices of a batch's 65,536 documents fit."""
 _HEADER = 8
 _HUNG = b"hung"
 MEDIAN_OF = 101
@@ -28,6 +30,7 @@ class Breadcrumb:
     """Documents (indices into the batch's) that a process had in hand since ``since_s`` (monotonic clock).
 
     ``limit_s`` is how long that may take; ``hung`` is set by the supervisor that ended it for taking longer.
+    ``finished`` counts the forward passes that this process has brought to an end before.
     """
 
     pid: int
@@ -37,16 +40,27 @@ class Breadcrumb:
     documents: tuple[int, ...]
     since_s: float
     limit_s: float
+    finished: int = 0
     hung: bool = False
 
 
 def new_path() -> Path:
-    """A new file for one worker process; in memory, where the system has such a place."""
+    """A new file for one worker process; in memory, where the system has such a place and room in it."""
     shared = Path("/dev/shm")  # noqa: S108 - the place for it on Linux
-    place = shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    if shared.is_dir() and os.access(shared, os.W_OK):
+        with contextlib.suppress(OSError):
+            return _new_page(shared)
+    return _new_page(Path(tempfile.gettempdir()))
+
+
+def _new_page(place: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix="penstock-", suffix=".crumb", dir=place)
     try:
-        os.ftruncate(handle, SIZE)
+        # Now, not at the first write: that would kill its writer (SIGBUS) where the place is full.
+        os.posix_fallocate(handle, 0, SIZE)
+    except OSError:
+        os.unlink(name)
+        raise
     finally:
         os.close(handle)
     return Path(name)
@@ -61,14 +75,16 @@ class Trail:
         self._least_s = hang_limit_s
         self._durations: deque[float] = deque(maxlen=MEDIAN_OF)
         self._since = 0.0
-        self._busy = False
+        self._stage = ""
+        self._finished = 0
 
     def drop(self, run: str, batch: int, stage: str, documents: Iterable[int]) -> None:
         """Note what is taken in hand now; an empty ``stage`` clears it."""
         now = time.monotonic()
-        if self._busy:
+        if self._stage:
             self._durations.append(now - self._since)
-        self._since, self._busy = now, bool(stage)
+        self._finished += self._stage == "forward"
+        self._since, self._stage = now, stage
         median = statistics.median(self._durations) if self._durations else 0.0
         data = b""
         if stage:
@@ -80,6 +96,7 @@ class Trail:
                 "documents": [int(index) for index in documents],
                 "since_s": now,
                 "limit_s": max(self._least_s, 20 * median),
+                "finished": self._finished,
             }
             data = json.dumps(note).encode()
         # The length last: a process that dies in between leaves an empty page, not half a note.
@@ -93,15 +110,15 @@ class Trail:
 def read(path: Path) -> Breadcrumb | None:
     """What the process had in hand; None where it had nothing, or died while writing it down."""
     try:
-        page = path.read_bytes()
+        with path.open("rb", buffering=0) as page:
+            length = int.from_bytes(page.read(_HEADER), "little")
+            if not 0 < length <= SIZE - _HEADER:
+                return None
+            note, hung = page.read(length), page.read(len(_HUNG)) == _HUNG
     except OSError:
         return None
-    length = int.from_bytes(page[:_HEADER], "little")
-    if not 0 < length <= SIZE - _HEADER:
-        return None
     try:
-        note = json.loads(page[_HEADER : _HEADER + length])
-        hung = page[_HEADER + length : _HEADER + length + len(_HUNG)] == _HUNG
+        note = json.loads(note)
         return Breadcrumb(**{**note, "documents": tuple(note["documents"])}, hung=hung)
     except (ValueError, TypeError, KeyError):
         return None

@@ -183,11 +183,12 @@ def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (
     detail = f"The process died while it computed this document alone ({exception})."
     with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
         client = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
-        for run in known_runs(client):
+        for run, folder in known_runs(client).items():
             ledger = Ledger(client, run)
             if crumb is not None and crumb.run == run:
                 explained = True
-                after = Deaths(ledger).record(crumb.batch, identity.owner, crumb.documents, reason, detail)
+                deaths, barren = Deaths(ledger, Store(Path(folder))), not crumb.finished
+                after = deaths.record(crumb.batch, identity.owner, crumb.documents, reason, detail, barren=barren)
                 logger.warning(
                     "The worker child died at batch %d of run %s, %d documents in hand; %d are suspect, %d guilty.",
                     crumb.batch,

@@ -15,7 +15,9 @@ from pathlib import Path
 import redis
 
 from pipelines.errors import InfrastructureError, SurroundingsError
+from pipelines.parts.store import Store
 from tasks.client import redis_faults
+from tasks.deaths import Deaths
 from tasks.fleet import dismiss_worker, report_worker
 from tasks.keys import QUEUE_LIST
 from tasks.ledger import Ledger, known_runs
@@ -49,9 +51,11 @@ class _WorkerProcess:
         self.owner = ""
         self.breadcrumb = new_path()
         self.busy_at = 0.0
+        self.is_stuck = False
 
     def start(self) -> None:
         self.starts += 1
+        self.is_stuck = False
         clear(self.breadcrumb)
         # A new name for each process: the leases of the last one can be told from this one's.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{self.slot.name}:{self.starts}"
@@ -89,6 +93,8 @@ class Supervisor:
         self.idle_limit_s = settings.process_start_timeout_s  # a model may take as long to load
         self._workers = [_WorkerProcess(settings, slot) for slot in slots]
         self._reported = 0.0
+        self._gone: dict[str, bool] = {}
+        """Owners of leases that are no more, and whether their attempts are given back: Redis has yet to be told."""
 
     def __enter__(self) -> Supervisor:
         for worker in self._workers:
@@ -112,6 +118,7 @@ class Supervisor:
         if time.monotonic() - self._reported >= REPORT_INTERVAL_S:
             self._reported = time.monotonic()
             with contextlib.suppress(InfrastructureError):
+                self._tell_gone()
                 host = socket.gethostname()
                 for worker in self._workers:
                     slot = worker.slot
@@ -157,6 +164,7 @@ class Supervisor:
             if worker.process is not None and (worker.owner in overdue or idle_s > self.idle_limit_s):
                 why = "holds a batch but does not get on" if worker.owner in overdue else "sits idle while work waits"
                 logger.warning("The worker process of %s %s; it is killed.", worker.slot.name, why)
+                worker.is_stuck = True
                 worker.process.kill()
 
     def _end_hang(self, worker: _WorkerProcess) -> None:
@@ -190,7 +198,7 @@ class Supervisor:
         lived_s = time.monotonic() - worker.started
         worker.early_deaths = worker.early_deaths + 1 if lived_s < EARLY_DEATH_S else 0
         logger.warning("The worker process of %s ended with status %s; it is started anew.", worker.slot.name, status)
-        self._abandon(worker, uncount=False)
+        self._bequeath(worker)
         if worker.early_deaths >= MAX_EARLY_DEATHS:
             raise SurroundingsError(
                 f"The worker process of {worker.slot.name} ended {worker.early_deaths} times in a row within "
@@ -199,9 +207,31 @@ class Supervisor:
             )
         worker.start()
 
+    def _bequeath(self, worker: _WorkerProcess) -> None:
+        """A process died that was not told to: its batch is not to blame, but what it had in hand is noted.
+
+        Where it was killed for not getting on, the attempt counts: nothing else bounds a batch that wedges whoever
+        takes it.
+        """
+        crumb = read(worker.breadcrumb)
+        if crumb is not None and not worker.is_stuck:
+            detail = "The worker died while its child computed this document alone."
+            with contextlib.suppress(InfrastructureError):
+                folder = known_runs(self.client).get(crumb.run)
+                if folder is not None:
+                    deaths = Deaths(Ledger(self.client, crumb.run), Store(Path(folder)))
+                    deaths.note(crumb.batch, worker.owner, crumb.documents, detail)
+        self._abandon(worker, uncount=not worker.is_stuck)
+
     def _abandon(self, worker: _WorkerProcess, *, uncount: bool) -> None:
-        """What a process that is gone held is due again; where Redis is away too, the leases run out by themselves."""
+        """What a process that is gone held is due again. Where Redis is away too, it is told when it is back."""
+        self._gone[worker.owner] = uncount
         with contextlib.suppress(InfrastructureError):
+            self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        for owner, uncount in list(self._gone.items()):
             for run in known_runs(self.client):
-                Ledger(self.client, run).abandon(worker.owner, uncount=uncount)
-            dismiss_worker(self.client, worker.owner)
+                Ledger(self.client, run).abandon(owner, uncount=uncount)
+            dismiss_worker(self.client, owner)
+            del self._gone[owner]

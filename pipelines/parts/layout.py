@@ -37,6 +37,11 @@ def segment_name(segment: int) -> str:
     return f"{PLAN}/seg-{segment:08d}.json"
 
 
+def suspicion_name(run: str, batch: int) -> str:
+    """The name of what the deaths at a batch have left, while it has no part."""
+    return f"{TEMPORARY}/suspicion-{run}-{batch:08d}.json"
+
+
 def batch_of_part(file_name: str) -> int | None:
     """The batch of a file in ``data/``; None if no part has such a name."""
     return _number(_PART, file_name, "part-{:08d}.parquet")

@@ -48,7 +48,8 @@ class NoopExtractor:
     def extract(self, batch: Batch, on_progress: Any, *, on_taking: Any, suspicion: Suspicion = NO_SUSPICION) -> Result:
         documents = batch.documents
         groups = [list(group) for group in suspicion.groups]
-        rest = [index for index in range(len(documents)) if index not in suspicion.suspects]
+        suspects = suspicion.suspects
+        rest = [index for index in range(len(documents)) if index not in suspects]
         groups += [rest[start : start + MICRO_BATCH] for start in range(0, len(rest), MICRO_BATCH)]
         for group in groups:
             on_taking("forward", group)
