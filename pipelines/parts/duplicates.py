@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 
 from pipelines.parts.store import Store, storage
 
-BUCKET_ROWS = 1_000_000
+BUCKET_ROWS = 250_000
 MAX_BUCKETS = 256  # open files at a time
+_SPREAD_ROWS = 65_536  # a step of spreading writes to every file: small parts are gathered for it
+_HASHED_ROWS = 8192  # hashing takes about 70 bytes of memory for each byte
 _BASE = 0x9E3779B97F4A7C15  # odd, hence invertible modulo 2**64
 _SCHEMA = pa.schema([pa.field("id", pa.large_string())])
 
@@ -26,14 +28,25 @@ def count_duplicates(store: Store, parts: Iterable[str], rows: int, *, bucket_ro
     All rows of one id end up in the same bucket, so buckets can be counted one by one. Raises InfrastructureError
     where the storage fails; damaged parts must have been found before.
     """
+    return _count(store, _ids(store, parts), rows, bucket_rows, spread_by=1)
+
+
+def _count(store: Store, ids: Iterable[pa.Array], rows: int, bucket_rows: int, *, spread_by: int) -> int:
     buckets = min(MAX_BUCKETS, -(-rows // bucket_rows))
     if buckets <= 1:
-        return _duplicates(_ids(store, parts))
+        return _duplicates(ids)
     paths = [store.new_temporary() for _ in range(buckets)]
     try:
         with storage("write", paths[0].parent):
-            _spread(_ids(store, parts), paths)
-        return sum(_duplicates(_stored(path)) for path in paths)
+            counts = _spread(_gathered(ids), paths, spread_by)
+        found = 0
+        for path, count in zip(paths, counts, strict=True):
+            if spread_by == 1 and count > 2 * bucket_rows:
+                found += _count(store, _stored(path), count, bucket_rows, spread_by=buckets)
+            else:  # what was spread twice and is still too large has few ids, many times
+                found += _duplicates(_stored(path))
+            path.unlink()
+        return found
     finally:
         for path in paths:
             with contextlib.suppress(OSError):
@@ -47,19 +60,37 @@ def _ids(store: Store, parts: Iterable[str]) -> Iterator[pa.Array]:
                 yield batch.column(0).cast(pa.large_string())
 
 
-def _spread(ids: Iterable[pa.Array], paths: list[Path]) -> None:
+def _gathered(chunks: Iterable[pa.Array]) -> Iterator[pa.Array]:
+    waiting: list[pa.Array] = []
+    rows = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        rows += len(chunk)
+        if rows >= _SPREAD_ROWS:
+            yield pa.concat_arrays(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_arrays(waiting)
+
+
+def _spread(ids: Iterable[pa.Array], paths: list[Path], spread_by: int) -> list[int]:
+    """Write each id to the file of its bucket; returns how many went to each. ``spread_by``: buckets of before."""
+    counts = np.zeros(len(paths), np.int64)
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
         writers = [stack.enter_context(pa.ipc.new_stream(file, _SCHEMA)) for file in files]
         for chunk in ids:
-            bucket = hash_strings(chunk) % np.uint64(len(paths))
+            pieces = [hash_strings(chunk.slice(start, _HASHED_ROWS)) for start in range(0, len(chunk), _HASHED_ROWS)]
+            bucket = np.concatenate(pieces) // np.uint64(spread_by) % np.uint64(len(paths))
             order = np.argsort(bucket, kind="stable")
             bounds = np.searchsorted(bucket[order], np.arange(len(paths) + 1, dtype=np.uint64))
+            counts += np.diff(bounds)
             ordered = chunk.take(pa.array(order))
             for number, writer in enumerate(writers):
                 begin, end = int(bounds[number]), int(bounds[number + 1])
                 if end > begin:
                     writer.write_batch(pa.record_batch([ordered.slice(begin, end - begin)], schema=_SCHEMA))
+    return counts.tolist()
 
 
 def _stored(path: Path) -> Iterator[pa.Array]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ _TEXTS = ["run", "fingerprint", "code_version", "input_digest", "slot", "device"
 _COUNTS = ["batch", "first", "count", "attempt", "tokens", "tokens_used", "truncated", "peak_rss_bytes"]
 _COUNTS += ["rows", "rejects", "warnings"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEPT_SPECS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +101,23 @@ class Footer:
     schema: pa.Schema
 
 
-@functools.lru_cache(maxsize=16)
+_entries: OrderedDict[int, tuple[RunSpec, dict[str, bytes]]] = OrderedDict()
+
+
 def spec_metadata(spec: RunSpec) -> dict[str, bytes]:
-    """The footer entries that all parts of a run share; features go by the name of their first column."""
+    """The footer entries that all parts of a run share; features go by the name of their first column.
+
+    Kept for the last specs by identity: comparing or hashing one goes through all files of its corpus.
+    """
+    there = _entries.get(id(spec))
+    if there is None:
+        there = _entries[id(spec)] = spec, _spec_metadata(spec)  # holds the spec too, so its id stays its own
+        if len(_entries) > _KEPT_SPECS:
+            _entries.popitem(last=False)
+    return there[1]
+
+
+def _spec_metadata(spec: RunSpec) -> dict[str, bytes]:
     features = {feature.columns[0]: feature for feature in spec.features}
     values = {
         "feature_fingerprints": {name: spec.feature_fingerprint(feature) for name, feature in features.items()},
@@ -111,7 +126,11 @@ def spec_metadata(spec: RunSpec) -> dict[str, bytes]:
         "labels": {name: feature.model.labels for name, feature in features.items() if feature.model.labels},
     }
     entries = {key: canonical_json(value) for key, value in values.items()}
-    return {"spec": canonical_json(to_json(spec)), "fingerprint": spec.fingerprint().encode(), **entries}
+    # Without the list of files: of 10^5 files it is 20 MB, in every part. ``_run.json`` has it.
+    without_files = to_json(replace(spec, corpus=replace(spec.corpus, shards=())))
+    without_files["corpus"]["files"] = len(spec.corpus.shards)
+    del without_files["corpus"]["shards"]
+    return {"spec": canonical_json(without_files), "fingerprint": spec.fingerprint().encode(), **entries}
 
 
 def footer_metadata(meta: PartMeta, outcome: Outcome) -> dict[bytes, bytes]:
