@@ -102,6 +102,7 @@ def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
         logger.error("This worker cannot do the run: %s", reason, exc_info=not isinstance(error, RunError))
         ledger.refuse(resources.owner, reason)
         # Not handed back as due: the sweeps miss it soon enough, and others get their chance until then.
+        time.sleep(HAND_BACK_PAUSE_S)  # nor take the next at once: one that can do nothing is faster than those who can
         return None
     if extractor is None:
         try:

@@ -7,6 +7,7 @@ import socket
 import warnings
 from typing import Any
 
+from billiard.util import get_logger
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
@@ -44,7 +45,7 @@ def serve() -> None:
     logs.bind_process(slot=identity.slot, device=identity.device)
     # It warns of pickle under root; only JSON is accepted here, and in a container everybody is root to begin with.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    celeryd_after_setup.connect(_no_choice_again, weak=False)
+    celeryd_after_setup.connect(_after_setup, weak=False)
     app = connect(settings)
     app.set_default()
     app.worker_main(
@@ -54,12 +55,13 @@ def serve() -> None:
             f"--hostname={identity.slot.replace(':', '-')}.{os.getpid()}@{socket.gethostname()}",
             "--concurrency=1",
             "--pool=prefork",
+            "--without-mingle",  # a second at each start, to hear of revoked tasks: there are none
         ]
     )
 
 
-def _no_choice_again(**_: Any) -> None:
-    """Celery warns at each lost connection, in six lines, of a choice that this app has made; it insists on that in
-    its own setup, so this comes after it.
-    """
+def _after_setup(**_: Any) -> None:
+    """What Celery sets up in its own way, set up in ours; nothing can be done about it earlier."""
+    # Six lines at each lost connection, about a choice that this app has made.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+    get_logger().propagate = True  # billiard's own, which otherwise writes past our logging

@@ -17,7 +17,18 @@ from celery.signals import setup_logging
 from worker.settings import LogFormat, Settings, redacted
 
 CONTEXT_KEYS = ("run", "batch", "device", "slot")
-_NOISY = ("kombu", "celery", "amqp", "urllib3", "httpx", "filelock", "asyncio", "huggingface_hub", "transformers")
+_NOISY = (
+    "kombu",
+    "celery",
+    "amqp",
+    "urllib3",
+    "httpx",
+    "filelock",
+    "asyncio",
+    "huggingface_hub",
+    "transformers",
+    "multiprocessing",
+)
 _MIN_SECRET_CHARACTERS = 6
 """A shorter value would be hidden in words that only happen to contain it."""
 
@@ -118,16 +129,19 @@ def _context_of(record: logging.LogRecord) -> dict[str, str]:
 
 def _in_short(record: logging.LogRecord) -> bool:
     """Whether what others say is cut to a line: where a connection is lost, Celery and kombu say it in a hundred."""
-    noisy = record.name.partition(".")[0] in (*_NOISY, "py")
+    noisy = record.name.partition(".")[0] in (*_NOISY, "py", "multiprocessing")
     return noisy and not logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _message(record: logging.LogRecord) -> str:
     if not _in_short(record):
         return record.getMessage()
+    message = " ".join(record.getMessage().split())
     error = record.exc_info[1] if record.exc_info else None
-    reason = f" ({type(error).__name__}: {error})" if error is not None else ""
-    return " ".join(f"{record.getMessage()}{reason}".split())
+    if error is None or str(error) in message:
+        return message
+    said = [line for line in str(error).splitlines() if line.strip(' "')]  # a traceback ends with it
+    return f"{message} ({type(error).__name__}: {said[-1].strip() if said else ''})"
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

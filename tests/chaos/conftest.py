@@ -49,6 +49,13 @@ def undisturbed(job: list[str], tmp_path_factory: pytest.TempPathFactory) -> pa.
     return rows(folder / "out")
 
 
+@pytest.fixture(scope="session")
+def thin_model(make_model: Callable[..., Path], texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that stands in for one, eight wide: for the model that computes nothing."""
+    out = tmp_path_factory.mktemp("thin") / "model"
+    return make_model(texts, out, vocab_size=600, max_positions=130, hidden_size=8)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """``start("run", …)``: a command that is gone when the test is over."""

@@ -143,3 +143,23 @@ logging.getLogger("celery.worker").error("still ours")
 def test_celery_does_not_replace_it() -> None:
     answer = subprocess.run([sys.executable, "-c", CELERY], capture_output=True, text=True, check=True)
     assert json.loads(answer.stderr)["message"] == "still ours"
+
+
+def test_what_others_say_takes_one_line() -> None:
+    """Celery writes whole tracebacks where a connection is lost; ours are kept, theirs only at debug."""
+    stream = _configured("console")
+    try:
+        raise ConnectionError("gone\nfor good")
+    except ConnectionError:
+        for name in ("celery.worker", "kombu", "py.warnings", "multiprocessing"):
+            logging.getLogger(name).warning("Lost.\nTrying again…", exc_info=True)
+        logging.getLogger("tasks.extract").warning("ours", exc_info=True)
+    *others, first, _, _, _, _, _ = stream.getvalue().splitlines()
+    assert [line.partition(" WARNING ")[2] for line in others] == ["Lost. Trying again… (ConnectionError: for good)"] * 4
+    assert first.endswith("WARNING ours")
+    stream = _configured("console", log_level="debug")
+    try:
+        raise ConnectionError("gone")
+    except ConnectionError:
+        logging.getLogger("celery.worker").warning("Lost.", exc_info=True)
+    assert "Traceback" in stream.getvalue()
