@@ -52,6 +52,7 @@ def check(out: Path, material: Material, model: str) -> Findings:
         findings.problems.append(f"{len(quarantined)} documents in quarantine, wanted were {len(rejects)} others")
     if not (out / "_SUCCESS").exists():
         findings.problems.append("there is no _SUCCESS")
+        return findings
     verified = subprocess.run(
         [sys.executable, "-m", "worker", "verify", str(out)], capture_output=True, text=True, check=False
     )

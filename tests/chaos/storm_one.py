@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,9 @@ PATIENCE_S = 600.0
 WEIGHTS = (4, 2, 1, 1, 2)
 """How often each of VICTIMS is chosen: children most, they are back soonest and so are under way when they are hit."""
 STILL_HIDDEN_S = 1.0
+CODA = ("child", "lost", "parent", "command")
+STRIKE_WITHIN_S = 30.0
+RECOVERED_WITHIN_S = 200.0
 
 
 class Storm:
@@ -84,6 +88,61 @@ class Storm:
             time.sleep(TICK_S)
         return True
 
+    def coda(self) -> None:
+        """After the minute: one kill of each kind that hits a batch, each alone, until its batches are recovered."""
+        for kind in CODA:
+            if not self._settled():
+                return
+            hits = len(self.hits)
+            self._until(lambda kind=kind, hits=hits: self._hit_alone(kind, hits), STRIKE_WITHIN_S)
+            hit = self.hits[-1].batches if len(self.hits) > hits else ()
+            self._until(lambda hit=hit: set(hit) <= parts(self.fleet.out).keys(), RECOVERED_WITHIN_S)
+
+    def _hit_alone(self, kind: str, hits: int) -> bool:
+        """Lose a message, or kill a process of a command that holds a batch just now."""
+        try:
+            if kind == "lost":
+                batch = self.view.lose(self.rng)
+                if batch is not None:
+                    self._note(Hit("lost", time.time(), (batch,), alone=True))
+                return batch is not None
+            leases = self.view.leases().values()
+        except redis.RedisError:
+            return False
+        for host in self.fleet.workers:
+            if any(owner.startswith(host.owners) for owner in leases):
+                victims = host.children() if kind == "child" else host.parents() if kind == "parent" else []
+                if victims or kind == "command":
+                    self._strike(kind, host, victims[:1], alone=True)
+                    self.kills[kind] += 1
+                return len(self.hits) > hits
+        return False
+
+    def _settled(self) -> bool:
+        """Wait until everything runs and work gets on; False where the run has ended before."""
+        there = len(parts(self.fleet.out)) + 2 * self.plan.workers
+        services = (*self.fleet.workers, self.fleet.feeder)
+
+        def whole() -> bool:
+            alive = self.fleet.redis.alive and all(service.alive for service in services)
+            return alive and len(parts(self.fleet.out)) >= there
+
+        return self._until(whole, PATIENCE_S) and self.fleet.ended is None
+
+    def _until(self, there: Callable[[], bool], within_s: float) -> bool:
+        deadline = time.monotonic() + within_s
+        while self.fleet.ended is None and time.monotonic() < deadline:
+            self.fleet.tend()
+            self._look_again()
+            if there():
+                return True
+            time.sleep(TICK_S)
+        return False
+
+    def _note(self, hit: Hit) -> None:
+        self.say(f"{hit.kind} hits batches {hit.batches}{', alone' if hit.alone else ''}")
+        self.hits.append(hit)
+
     def say(self, what: str) -> None:
         print(f"{time.time():.2f} {what}", file=self.log, flush=True)
 
@@ -111,7 +170,7 @@ class Storm:
         self.kills[kind] += 1
         return True
 
-    def _strike(self, kind: str, host: Service, victims: list[psutil.Process]) -> None:
+    def _strike(self, kind: str, host: Service, victims: list[psutil.Process], *, alone: bool = False) -> None:
         """Kill a process of a command, or the command itself; note which batches that hit."""
         owners = host.owners
         try:
@@ -125,10 +184,10 @@ class Storm:
             self.fleet.kill_service(host)
         at = time.time()
         held = tuple(batch for batch, owner in leases.items() if owner.startswith(owners))
-        self.say(f"kill {kind} of {host.name} with batches {held}")
+        self.say(f"kill {kind} of {host.name}")
         measured = "child" if kind == "child" else "worker"
         if held:
-            self.hits.append(Hit(measured, at, held))
+            self._note(Hit(measured, at, held, alone))
             if measured == "worker":
                 self._orphans.update(tag for tag, batch in unacknowledged.items() if batch in held)
         elif host in self.fleet.workers:
@@ -149,8 +208,7 @@ class Storm:
             if kind == "worker":
                 self._orphans.update(taken)  # no later kill hits them again
             if batches := tuple(taken.values()):
-                self.say(f"which took along unclaimed {batches}")
-                self.hits.append(Hit(kind, at, batches))
+                self._note(Hit(kind, at, batches))
 
     def _mischief(self) -> None:
         if not self.view.run:
@@ -161,8 +219,7 @@ class Storm:
         except redis.RedisError:
             return  # it is dead just now
         if batch is not None:
-            self.say(f"lose the message of batch {batch}")
-            self.hits.append(Hit("lost", time.time(), (batch,)))
+            self._note(Hit("lost", time.time(), (batch,)))
         if self.mischief.flushes > flushes:
             self.say("FLUSHALL")
 
@@ -177,6 +234,8 @@ def run_storm(plan: StormPlan, folder: Path, material: Material) -> Result:
     with Fleet(plan, folder, material, rng) as fleet:
         storm = Storm(plan, fleet, rng)
         storm.blow()
+        if not plan.quick:
+            storm.coda()
         ended = storm.calm()
         result.problems += fleet.say_goodbye()
         fleet.redis.stop()

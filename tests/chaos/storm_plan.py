@@ -28,6 +28,7 @@ class StormPlan:
     """One storm. ``pause_s`` is what each of a batch's two micro-batches takes at the least."""
 
     seed: int
+    quick: bool
     model: str
     trouble: Trouble
     workers: int
@@ -63,12 +64,13 @@ def plan_storm(seed: int, *, quick: bool = False) -> StormPlan:
     batches = DOCUMENTS / batch_documents
     return StormPlan(
         seed=seed,
+        quick=quick,
         model="tiny" if seed % FEW_MODELS == 0 and not quick else "noop",
         trouble=troubles[(seed + seed // FEW_MODELS) % len(troubles)],
         workers=workers,
         lease_s=rng.choice((4.0, 6.0)) if quick else lease_s,
         batch_documents=batch_documents,
-        pause_s=round((40.0 if quick else 45.0) * workers / batches / 2, 3),
+        pause_s=round((25.0 if quick else 60.0) * workers / batches / 2, 3),
         feeder_brings_worker=rng.random() < 0.2,
         storm_s=storm_s,
         least_kills=12 if quick else 0,

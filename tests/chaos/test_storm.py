@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from chaos.noop_model import vectors
+from chaos.storm_check import check
+from chaos.storm_material import Material, expected
 from chaos.storm_plan import Trouble
 from chaos.storm_record import Hit, Result, recoveries, table
 
@@ -48,7 +54,7 @@ def test_a_recovery_is_measured_from_the_last_hit_of_a_batch(tmp_path: Path) -> 
 
 def test_the_table_sums_storms_and_shows_what_is_wrong() -> None:
     good = Result(1, "noop", "none", 1, 60.0, kills={"child": 11}, batches=200, deliveries=230)
-    good.recoveries = {"worker": [float(number) for number in range(1, 101)]}
+    good.recoveries = {"child": [9.0], "worker alone": [float(number) for number in range(1, 101)]}
     bad = Result(2, "tiny", "lose", 2, 5.0, kills={"child": 3, "redis": 1}, lost_rows=2, hangs=1, problems=["x"])
     assert bad.failed
     assert not good.failed
@@ -58,4 +64,38 @@ def test_the_table_sums_storms_and_shows_what_is_wrong() -> None:
     assert "| redeliveries | 30 |" in shown
     assert "| lost rows | 2 |" in shown
     assert "| hangs | 1 |" in shown
-    assert "of 100: p50 50.0 s, p99 99.0 s" in shown
+    assert "| recovery of a killed worker | of 100: p50 50.0 s, p99 99.0 s, wanted ≤ 135 s |" in shown
+    assert "storm goes on: killed child | of 1: p50 9.0 s, p99 9.0 s |" in shown
+
+
+def test_the_check_sees_what_is_missing_there_twice_and_wrong(tmp_path: Path) -> None:
+    ids, digests, rejects = expected()
+    values = vectors(digests, 8)
+
+    def written(name: str, order: list[int], spoilt: int | None = None) -> Path:
+        (tmp_path / name / "data").mkdir(parents=True)
+        (tmp_path / name / "_quarantine").mkdir()
+        rows = values.copy()
+        if spoilt is not None:
+            rows[spoilt] += np.float32(1e-3)
+        columns = {
+            "id": pa.array([ids[index] for index in order]),
+            "input_digest": pa.array([digests[index] for index in order], pa.binary(16)),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(rows[order].reshape(-1)), 8),
+        }
+        pq.write_table(pa.table(columns), tmp_path / name / "data" / "part-00000000.parquet")
+        pq.write_table(pa.table({"id": rejects}), tmp_path / name / "_quarantine" / "part-00000000-0.parquet")
+        return tmp_path / name
+
+    def found(out: Path) -> tuple[int, int, str]:
+        findings = check(out, Material(tmp_path), "noop")
+        return findings.lost, findings.duplicated, " ".join(findings.problems)
+
+    whole = list(range(len(ids)))
+    unsealed = found(written("whole", whole))
+    assert unsealed[:2] == (0, 0)
+    assert unsealed[2] == "there is no _SUCCESS"
+    assert found(written("missing", whole[:-3]))[:2] == (3, 0)
+    assert found(written("twice", [0, *whole]))[:2] == (0, 1)
+    assert "corpus's order" in found(written("turned", [1, 0, *whole[2:]]))[2]
+    assert "vectors differ" in found(written("spoilt", whole, spoilt=7))[2]
