@@ -36,6 +36,8 @@ WORKERS = f"{PREFIX}workers"
 WORKER_SILENCE_S = 60
 """A worker process that has not reported for so long is taken for dead."""
 STATE_LIFETIME_S = 7 * 24 * 3600
+ENDED_LEASES_S = 3600
+"""Leases of a run that has ended may stay so long: their holders have yet to notice."""
 
 
 def run_key(run: str, part: str) -> str:

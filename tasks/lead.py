@@ -43,6 +43,12 @@ class LostLeadError(RunError):
     """Another process leads this run now."""
 
 
+def is_led(client: redis.Redis, run: str) -> bool:
+    """Whether somebody leads a run now, or has died while it did and has its lease yet."""
+    with redis_faults():
+        return bool(client.exists(run_key(run, "leader")))
+
+
 class Lead(Enum):
     """What one step of leading came to."""
 
@@ -172,11 +178,6 @@ class Leader:
             self.client.set(self._key, self.owner, ex=LEADER_LEASE_S)
 
     def _check_state(self) -> None:
-        if not self.ledger.known():
-            # Redis was emptied: make the run known again and publish from the plan.
-            self.ledger.open(str(self.store.root))
-            self.feeder.restart()
-            return
         state = self.ledger.state()
         if state.state == "cancelled":
             raise CancelledError(
@@ -184,6 +185,11 @@ class Leader:
             )
         if state.state in ("failed", "paused"):
             raise RunError(state.message or "The run failed.")
+        if not self.ledger.known():
+            # Redis was emptied: make the run known again and publish from the plan.
+            self.ledger.open(str(self.store.root))
+            self.feeder.restart()
+            return
         refusals, workers = self.ledger.refusals(), live_workers(self.client)
         if workers and all(worker.owner in refusals for worker in workers):
             message = next(iter(refusals.values()))

@@ -14,7 +14,7 @@ from typing import Any, cast
 import redis
 
 from tasks.client import redis_faults
-from tasks.keys import RUNS, STATE_LIFETIME_S, body_key, run_key
+from tasks.keys import ENDED_LEASES_S, RUNS, STATE_LIFETIME_S, body_key, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
 _PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions")
@@ -122,6 +122,10 @@ class Ledger:
             leases = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
         return {_text(lease).split("|")[1] for lease in leases}
 
+    def holders(self) -> set[str]:
+        """Whoever holds a lease that has not run out."""
+        return self.owners() - self.overdue_owners(0.0)
+
     def overdue_owners(self, overdue_s: float) -> set[str]:
         """Whoever holds a lease that ran out so many seconds ago: they live, perhaps, but do not get on."""
         with redis_faults():
@@ -202,7 +206,11 @@ class Ledger:
         return {_text(owner): _text(message) for owner, message in entries.items()}
 
     def forget(self, state: str, message: str = "") -> None:
-        """The run has ended in ``state``: drop all but that, bodies included, and that after a while."""
+        """The run has ended in ``state``: drop all but that, bodies included, and that after a while.
+
+        Leases last as long as they say: their holders notice the end after the micro-batch at hand.
+        """
+        held = bool(self.holders())
         with redis_faults():
             in_flight = cast(list[bytes], self.client.zrange(run_key(self.run, "open"), 0, -1))
             pipe = self.client.pipeline()
@@ -210,7 +218,9 @@ class Ledger:
             if in_flight:
                 pipe.unlink(*(body_key(self.run, int(batch)) for batch in in_flight))
             pipe.expire(run_key(self.run, "state"), STATE_LIFETIME_S)
-            pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals", "deaths") if part != "state"))
+            pipe.expire(run_key(self.run, "leases"), ENDED_LEASES_S)
+            kept = {"state", "leases"} if held else {"state"}
+            pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals", "deaths") if part not in kept))
             pipe.hdel(RUNS, self.run)
             pipe.execute()
 

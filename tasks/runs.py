@@ -99,7 +99,7 @@ def refuse_other_spec(out: Path, there: RunSpec, asked: RunSpec) -> None:
 def load_run(out: Path) -> tuple[Store, RunDocument]:
     """The run that is in a folder. Raises InputError where there is none."""
     store = Store(out)
-    document = load(store) if out.is_dir() else None
+    document = load(store) if os.path.isdir(out) else None
     if document is None:
         raise InputError(f"{out} holds no run of penstock.", "Name the folder that was given as --out.")
     return store, document

@@ -71,6 +71,11 @@ def check(url: str, timeout_s: float = 5.0, *, or_embedded: bool = False) -> Red
         raise SurroundingsError(
             f"Redis at {describe(url)} refuses the password: {_line(error)}.", "Correct the address."
         ) from None
+    except redis.exceptions.NoPermissionError as error:
+        raise SurroundingsError(
+            f"Redis at {describe(url)} does not let this user ask who it is: {_line(error)}.",
+            "Give the user more rights; `penstock doctor` says which.",
+        ) from None
     except (redis.RedisError, OSError) as error:
         raise SurroundingsError(
             f"Redis at {describe(url)} cannot be reached: {_line(error)}.",

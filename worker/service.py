@@ -116,9 +116,12 @@ class _Stewardship:
                 logger.info("Run %s is led by another process now.", run)
             except RunError as error:  # cancelled or failed, or others must act
                 logger.warning("Run %s is left alone: %s", run, error)
-                if leader.ledger.state().state == "running":
+                found = leader.ledger.state()
+                if found.state == "running":
                     hint = "`penstock resume` where the corpus can be seen goes on."
                     leader.ledger.remark(f"{error.message} {hint}" if isinstance(error, InputError) else str(error))
+                elif found.state != "unknown":
+                    leader.ledger.forget(found.state, found.message)  # `resume` finds the rest in the folder
                 self._left[run] = time.monotonic()
             leader.resign()
             del self._leaders[run]

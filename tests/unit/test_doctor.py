@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from click.testing import CliRunner
 
-from worker.address import RedisInfo
 from worker.broker import EmbeddedRedis
+from worker.cli import doctor_redis
 from worker.cli.config import config
-from worker.cli.doctor import State, doctor, is_safe, judged
+from worker.cli.doctor import doctor
+from worker.cli.doctor_machine import within
+from worker.cli.doctor_redis import is_safe
+from worker.cli.findings import Finding, State
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +68,8 @@ def test_a_redis_that_evicts_is_a_failure(fresh_redis: EmbeddedRedis) -> None:
         client.config_set("maxmemory-policy", "allkeys-lru")
     code, findings = _examined("--broker", fresh_redis.url)
     assert code == 3
-    assert "maxmemory-policy noeviction" in findings["redis"]["advice"]
+    assert findings["policy"]["state"] == "fail"
+    assert findings["policy"]["advice"] == "Set: CONFIG SET maxmemory-policy noeviction"
 
 
 def test_the_lines_for_a_person_say_the_same(tmp_path: Path) -> None:
@@ -94,21 +98,62 @@ def test_releases_with_a_known_hole_are_told_apart(server: str, release: str, sa
     assert is_safe(server, release) is safe
 
 
+GOOD = {"redis_version": "8.2.2", "maxmemory": 2**30, "used_memory": 2**20, "aof_enabled": 1, "role": "master"}
+
+
 @pytest.mark.parametrize(
-    ("change", "state", "advice"),
+    ("look", "state", "said"),
     [
-        ({}, State.OK, ""),
-        ({"maxmemory": 0}, State.WARN, "maxmemory"),
-        ({"append_only": False}, State.WARN, "appendonly"),
-        ({"version": "7.4.1"}, State.WARN, "CVE"),
-        ({"maxmemory_policy": "volatile-lru"}, State.FAIL, "noeviction"),
+        (lambda: doctor_redis.release(GOOD, "redis://h"), State.OK, "redis 8.2.2 at redis://h"),
+        (lambda: doctor_redis.release(GOOD | {"redis_version": "5.0.14"}, "x"), State.FAIL, "older than 6.2"),
+        (lambda: doctor_redis.release(GOOD | {"redis_version": "7.4.1"}, "x"), State.WARN, "CVE-2025-49844"),
+        (
+            lambda: doctor_redis.release({"valkey_version": "8.1.3", "redis_version": "7.2.4"}, "x"),
+            State.WARN,
+            "valkey",
+        ),
+        (lambda: doctor_redis.role(GOOD), State.OK, ""),
+        (lambda: doctor_redis.role(GOOD | {"role": "slave"}), State.FAIL, "master"),
+        (lambda: doctor_redis.role(GOOD | {"cluster_enabled": 1}), State.FAIL, "single Redis"),
+        (lambda: doctor_redis.memory(GOOD, 0.6), State.OK, "1.0 MiB of 1.0 GiB"),
+        (lambda: doctor_redis.memory(GOOD | {"used_memory": 2**30 * 0.7}, 0.6), State.FAIL, "above 60%"),
+        (lambda: doctor_redis.memory(GOOD | {"maxmemory": 0}, 0.6), State.WARN, "maxmemory"),
+        (lambda: doctor_redis.restart(GOOD, None), State.OK, "appendonly"),
+        (lambda: doctor_redis.restart(GOOD | {"aof_last_write_status": "err"}, None), State.FAIL, "disk full"),
+        (lambda: doctor_redis.restart(GOOD | {"aof_enabled": 0}, "3600 1"), State.WARN, "last snapshot"),
+        (lambda: doctor_redis.restart(GOOD | {"aof_enabled": 0}, ""), State.WARN, "forgets all"),
+        (lambda: doctor_redis.clock(0.2, 1800), State.OK, "0.2 s behind"),
+        (lambda: doctor_redis.clock(-31.0, 1800), State.WARN, "from 1,800 s on Celery"),
+        (lambda: doctor_redis.access("redis://127.0.0.1:6379/0"), State.OK, "this machine only"),
+        (lambda: doctor_redis.access("redis://[::1]/0"), State.OK, "this machine only"),
+        (lambda: doctor_redis.access("unix:///run/redis.sock"), State.OK, "this machine only"),
+        (lambda: doctor_redis.access("redis://10.0.0.1/0"), State.WARN, "no password"),
+        (lambda: doctor_redis.access("redis://:sesame@10.0.0.1/0"), State.OK, "unencrypted"),
+        (lambda: doctor_redis.access("rediss://:sesame@cache.example/0"), State.OK, "encrypted"),
     ],
 )
-def test_each_weakness_of_a_redis_has_its_advice(change: dict[str, object], state: State, advice: str) -> None:
-    good = RedisInfo("redis", "8.2.2", 2**30, "noeviction", 2**20, 2**20, True)
-    finding = judged(good._replace(**change), "redis://host")
+def test_what_a_redis_says_of_itself_is_judged(look: Callable[[], Finding], state: State, said: str) -> None:
+    finding = look()
     assert finding.state is state
-    assert advice in finding.advice
+    assert said in f"{finding.found} {finding.advice}"
+    assert "sesame" not in str(finding)
+    assert finding.state is State.OK or finding.advice
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted", "is_within"),
+    [
+        ("5.7.0", "<5.8,>=5.7", True),
+        ("5.8.0", "<5.8,>=5.7", False),
+        ("5.6.9", "<5.8,>=5.7", False),
+        ("2.13.0+cu128", ">=2.11,<2.14", True),
+        ("2.14.0.dev20260901", ">=2.11,<2.14", False),
+        ("26.0.1", ">=21", True),
+        ("1.0", "", True),
+    ],
+)
+def test_versions_are_compared_as_numbers(number: str, wanted: str, is_within: bool) -> None:
+    assert within(number, wanted) is is_within
 
 
 def test_config_shows_every_setting_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

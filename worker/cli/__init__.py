@@ -11,7 +11,7 @@ import click
 
 from pipelines import __version__
 from pipelines.errors import CancelledError, PenstockError, UsageError
-from worker.cli import config, doctor, quarantine, resume, run, status, submit, verify, worker
+from worker.cli import cancel, config, doctor, quarantine, resume, run, status, submit, verify, worker
 from worker.cli.output import emit_error
 
 
@@ -27,7 +27,7 @@ for command in (
     worker.worker,
     status.status,
     resume.resume,
-    status.cancel,
+    cancel.cancel,
     verify.verify,
     quarantine.quarantine,
     doctor.doctor,

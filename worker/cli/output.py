@@ -28,7 +28,12 @@ def emit_error(error: PenstockError, *, as_json: bool) -> None:
         sys.stdout.write(orjson.dumps({"error": fault(error)}, option=orjson.OPT_APPEND_NEWLINE).decode())
         sys.stdout.flush()
     else:
-        click.echo(f"penstock: {error}", err=True)
+        click.echo(f"penstock: {printable(str(error))}", err=True)
+
+
+def printable(text: str) -> str:
+    """A text that stays on its line and does not talk to the terminal: names of files and ids may hold anything."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def fault(error: PenstockError) -> dict[str, str]:

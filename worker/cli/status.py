@@ -1,35 +1,26 @@
-"""``penstock status`` and ``penstock cancel``: how runs stand, from any terminal; and ending one."""
+"""``penstock status``: how runs stand, from any terminal."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import socket
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import redis
 
-from pipelines.errors import InputError, PenstockError, RunError, SurroundingsError
-from pipelines.parts.layout import SUCCESS
-from pipelines.parts.store import Store
-from tasks.client import connect
+from pipelines.errors import InputError, PenstockError, RunError
 from tasks.fleet import live_workers
-from tasks.ledger import Ledger, known_runs
-from tasks.runs import Status, is_locked, live_command, load_run
+from tasks.runs import Status, load_run
 from tasks.runs import status as status_of
 from worker import address
 from worker.cli.options import broker_option, result_options
 from worker.cli.output import counted, emit
-from worker.remembered import last_broker, remembered
+from worker.cli.whereabouts import broker_of, folders, reach
+from worker.remembered import last_broker
 from worker.settings import Settings, load
 
 WATCH_INTERVAL_S = 2.0
-CANCEL_TIMEOUT_S = 60.0
 UNKNOWN = "unknown"
 """The state of a run that another Redis, not asked, may be at."""
 
@@ -45,7 +36,7 @@ def status(**flags: Any) -> int:
     """How the run in DIR (or by its id) stands; without an argument, all runs known here."""
     settings = load(broker_url=flags["broker"])
     while True:
-        known = _folders(flags["which"], settings)
+        known = folders(flags["which"], settings)
         if flags["which"]:
             found = [_status(folder, settings) for folder in known.values()]
         else:
@@ -65,76 +56,11 @@ def status(**flags: Any) -> int:
         time.sleep(WATCH_INTERVAL_S)
 
 
-@click.command(short_help="End a run; what is committed stays.")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@broker_option
-@result_options
-def cancel(**flags: Any) -> int:
-    """End the run in DIR: its workers stop after the micro-batch at hand, what is committed stays."""
-    settings = load(broker_url=flags["broker"])
-    store, document = load_run(flags["folder"].absolute())
-    if store.exists(SUCCESS):
-        raise InputError(f"The run in {store.root} is sealed, there is nothing to cancel.")
-    live = live_command(store) if is_locked(store) else None
-    if live is not None and live.get("broker_url") is None:
-        _interrupt(store, live)
-    else:
-        _cancel(store, document.run, settings)
-    deadline = time.monotonic() + CANCEL_TIMEOUT_S
-    while is_locked(store):
-        if time.monotonic() > deadline:
-            raise SurroundingsError(f"The command on {store.root} did not end in {CANCEL_TIMEOUT_S:.0f} s.")
-        time.sleep(0.1)
-    value = {"run": document.run, "out": str(store.root), "state": "cancelled"}
-    emit(value, f"Cancelled; `penstock resume {store.root}` goes on.", as_json=flags["as_json"])
-    return 0
-
-
-def _cancel(store: Store, run: str, settings: Settings) -> None:
-    """Say in its Redis that a run is cancelled: whoever works on it stops."""
-    client = _reach(_broker(store, run, settings))
-    if client is None:
-        raise InputError(f"Nothing works on the run in {store.root} that could be reached.", "Is --broker missing?")
-    with contextlib.closing(client):
-        ledger = Ledger(client, run)
-        if ledger.state().state != "running":
-            raise InputError(f"The run in {store.root} is not running.", "`penstock status` says how it stands.")
-        ledger.set_state("cancelled")
-
-
-def _interrupt(store: Store, live: dict[str, Any]) -> None:
-    """Interrupt a command that works without Redis, as Ctrl-C does; only where it runs can that be done."""
-    who = f"`penstock {live['command']}` (process {live['pid']} on {live['host']})"
-    if live["host"] != socket.gethostname():
-        raise SurroundingsError(f"{store.root} is held by {who}, without Redis.", f"Cancel it on {live['host']}.")
-    try:
-        os.kill(int(live["pid"]), signal.SIGINT)
-    except OSError as error:
-        raise SurroundingsError(f"{who} cannot be interrupted: {error.strerror}.", "Is it another user's?") from error
-
-
-def _folders(which: str | None, settings: Settings) -> dict[str, Path]:
-    """Run → folder: the folder that was named (its run is not looked up), or of the run that was, or all known ones."""
-    if which and Path(which).is_dir():
-        return {"": Path(which).absolute()}
-    known = remembered()
-    if settings.broker_url:
-        with contextlib.closing(connect(address.client_url(settings.broker_url))) as client:
-            known |= {run: Path(folder) for run, folder in known_runs(client).items()}
-    if not which:
-        return known
-    matches = {run: folder for run, folder in known.items() if run.startswith(which)}
-    if len(matches) != 1:
-        what = "no folder, and no run known here begins so" if not matches else "the beginning of several runs"
-        raise InputError(f"{which} is {what}.", "`penstock status` lists the known ones.")
-    return matches
-
-
 def _status(folder: Path, settings: Settings) -> tuple[Status, int | None]:
     """How a run stands, and how many worker processes listen to its Redis; None where that cannot be asked."""
     store, document = load_run(folder)
-    url, fed = _broker(store, document.run, settings), last_broker(document.run)
-    client = _reach(url)
+    url, fed = broker_of(store, document.run, settings), last_broker(document.run)
+    client = reach(url)
     try:
         one, workers = status_of(store, document, client), len(live_workers(client)) if client is not None else None
     except PenstockError:
@@ -155,26 +81,6 @@ def _status_or_gone(run: str, folder: Path, settings: Settings) -> tuple[Status,
     except RunError as error:
         state = "gone" if isinstance(error, InputError) else "damaged"
         return Status(run, str(folder), state, False, 0, 0, None, None, None), None
-
-
-def _broker(store: Store, run: str, settings: Settings) -> str | None:
-    """The Redis to ask about a run: its live command's, else the settings', else the one it was last fed into."""
-    live = live_command(store) if is_locked(store) else None
-    url = (live or {}).get("broker_url") or settings.broker_url
-    if url is None and "***" not in (fed := last_broker(run)):
-        return fed or None
-    return url
-
-
-def _reach(url: str | None) -> redis.Redis | None:
-    """A client of a Redis; None where there is none that answers."""
-    if url is None:
-        return None
-    try:
-        address.check(url)
-    except RunError:
-        return None
-    return connect(address.client_url(url))
 
 
 def _as_json(one: Status, workers: int | None) -> dict[str, Any]:
