@@ -6,7 +6,8 @@ whenever its documents are needed once more; the digest says whether they are st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from pipelines.batching import batches
 from pipelines.corpus import CorpusReader, check_unchanged, open_corpus
@@ -19,6 +20,9 @@ from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
 from pipelines.ranges import Ranges
 from pipelines.spec import RunSpec
+
+PROGRESS_S = 1.0
+_LOOK_ITEMS = 256
 
 
 class Planner:
@@ -69,17 +73,21 @@ class Planner:
         check_unchanged(self.spec.corpus)
         self.plan.seal(self.end)
 
-    def read(self, entry: PlanEntry) -> Batch:
-        """The documents of a planned batch, read again.
+    def read(self, entry: PlanEntry, on_progress: Callable[[], object] = lambda: None) -> Batch:
+        """The documents of a planned batch, read (again). ``on_progress`` is called now and then while that goes on.
 
         Raises CorpusChangedError where they are not the planned ones.
         """
         reader = self._reader_at(entry)
         items: list[Document | Reject] = []
         warnings: list[Reject] = []
+        told = time.monotonic()
         for item in reader:
             items.append(item)
             warnings += reader.take_warnings()
+            if not len(items) % _LOOK_ITEMS and time.monotonic() - told > PROGRESS_S:
+                on_progress()
+                told = time.monotonic()
             if len(items) == entry.count:
                 break
         if not self._are_planned(items, entry, reader.cursor):

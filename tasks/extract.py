@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import resource
 import socket
@@ -11,14 +10,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 
 from pipelines import __version__
-from pipelines.errors import BatchError, InfrastructureError, ProcessError, RunError
-from pipelines.parts.plan import Plan, PlanEntry
+from pipelines.documents import Batch, items_digest
+from pipelines.errors import BatchError, InfrastructureError, ProcessError, RunError, SurroundingsError
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
@@ -27,6 +25,7 @@ from tasks.deaths import Deaths
 from tasks.flight import close_committed
 from tasks.keys import EXTRACT_TASK
 from tasks.ledger import Ledger, Verdict
+from tasks.reference import BY_REFERENCE, planner_of
 from tasks.transport import Bodies, check_planned, decode
 
 if TYPE_CHECKING:  # the extractor comes ready from the resources; only the worker's child loads torch
@@ -145,7 +144,7 @@ def _claimed(job: _Job) -> Iterator[None]:
                 return job.ledger.release(job.batch, delivery=job.delivery, uncount=uncount)
             except InfrastructureError:
                 if time.monotonic() >= until:
-                    return
+                    return None
                 time.sleep(RELEASE_PAUSE_S)
 
     try:
@@ -169,34 +168,46 @@ def _claimed(job: _Job) -> Iterator[None]:
         release(uncount=False)
 
 
-@functools.lru_cache(maxsize=16)
-def _plan_of(run: str, root: Path) -> Plan:
-    """The plan of a run: it grows, and keeps what was read of it."""
-    del run  # in the key, since another run may come into the same folder
-    return Plan(Store(root))
+def _taken(job: _Job) -> tuple[Batch, str] | None:
+    """The documents of the batch and their digest; None where they cannot be had here or now, and it is handed back.
 
-
-def _planned(job: _Job) -> PlanEntry:
-    """What the plan says of the batch: whatever Redis holds is held against it."""
+    The plan decides: whatever Redis holds is held against it, and what it has no digest for is not taken from Redis.
+    """
+    planner = planner_of(job.document.run, job.store.root)
     try:
-        return _plan_of(job.document.run, job.store.root).entry(job.batch)
+        entry = planner.plan.entry(job.batch)
     except KeyError:
         raise InfrastructureError(f"The plan in {job.store.root} does not show batch {job.batch} (yet).") from None
-
-
-def _extract(job: _Job, attempt: int) -> None:
-    body = job.bodies.get(job.batch)
+    body = BY_REFERENCE if entry.source_digest else job.bodies.get(job.batch)
     if body is None:
         logger.info("The body of batch %d is gone; it will be read from the corpus again.", job.batch)
         job.ledger.release(job.batch, delivery=job.delivery, uncount=True)
-        return
-    entry = _planned(job)
+        return None
+    if body == BY_REFERENCE:
+        try:
+            planner.check_visible(entry)
+        except SurroundingsError as error:
+            logger.error("This worker cannot do the run: %s", error)
+            job.ledger.refuse(job.resources.owner, str(error))
+            job.ledger.release(job.batch, delivery=job.delivery, uncount=True)
+            time.sleep(HAND_BACK_PAUSE_S)  # others get their chance
+            return None
+        batch = planner.read(entry, lambda: job.renew(0, 0))
+        return batch, entry.input_digest or items_digest(batch.items)
     try:
         batch = decode(body, job.document.spec.corpus.keep)
         check_planned(batch, entry)
     except BatchError:
         job.bodies.drop(job.batch)  # the next attempt gets it from the corpus
         raise
+    return batch, entry.input_digest
+
+
+def _extract(job: _Job, attempt: int) -> None:
+    taken = _taken(job)
+    if taken is None:
+        return
+    batch, digest = taken
     started, deaths = time.time(), Deaths(job.ledger, job.store)
     with job.resources.taking(job.document.run, job.batch) as take:
         suspicion = deaths.suspicion(job.batch)
@@ -208,7 +219,7 @@ def _extract(job: _Job, attempt: int) -> None:
         batch=batch.number,
         first=batch.first,
         count=len(batch.items),
-        input_digest=entry.input_digest,
+        input_digest=digest,
         attempt=attempt,
         host=socket.gethostname(),
         slot=job.resources.slot,

@@ -14,6 +14,7 @@ from pipelines.batching import item_text_bytes
 from pipelines.documents import Batch
 from pipelines.errors import InfrastructureError
 from pipelines.parts.plan import PlanEntry
+from pipelines.parts.run_document import Transport
 from pipelines.parts.sink import is_committed
 from pipelines.planning import Planner
 from tasks.client import memory_use
@@ -23,7 +24,7 @@ from tasks.ledger import Ledger
 MEMORY_CHECK_INTERVAL_S = 1.0
 MAX_SEGMENT_BATCHES = 64
 MAX_STEP_S = 0.5
-"""A step over a long finished plan ends after this, so that its leader can keep its lease."""
+"""A step over a long finished plan, or a long scan, ends after this, so that its leader can keep its lease."""
 STEPS_PER_WINDOW = 4
 """A step publishes no more text than this part of the window's bytes (one batch at least), then looks anew."""
 
@@ -71,7 +72,7 @@ class Feeder:
     def restart(self) -> None:
         """Start over from the plan: Redis forgot, or another feeder was faster."""
         self._backlog: Iterator[PlanEntry] | None = self.planner.plan.entries()
-        self._fresh: Iterator[Batch] | None = None
+        self._fresh: Iterator[Batch | PlanEntry] | None = None
         self._done = False
 
     def step(self) -> Step:
@@ -109,7 +110,7 @@ class Feeder:
                 if time.monotonic() > deadline:
                     return Step.PUBLISHED
                 continue
-            self.publisher.publish(self.planner.read(entry))
+            self.publisher.publish_planned(self.planner, entry)
             room -= 1
             text_bytes += entry.text_bytes
             if room == 0 or text_bytes >= enough:
@@ -119,12 +120,17 @@ class Feeder:
 
     def _step_fresh(self, room: int) -> Step:
         if self._fresh is None:
-            self._fresh = self.planner.fresh()
-        segment: list[Batch] = []
+            by_reference = self.publisher.transport is Transport.REFERENCE
+            self._fresh = self.planner.ranges() if by_reference else self.planner.fresh()
+        segment: list[Batch | PlanEntry] = []
         enough, text_bytes = self.window.body_bytes // STEPS_PER_WINDOW, 0
+        deadline = time.monotonic() + MAX_STEP_S
         for batch in self._fresh:
             segment.append(batch)
-            text_bytes += sum(item_text_bytes(item) for item in batch.items)
+            if isinstance(batch, Batch):
+                text_bytes += sum(item_text_bytes(item) for item in batch.items)
+            elif time.monotonic() > deadline:
+                break
             if len(segment) >= min(room, MAX_SEGMENT_BATCHES) or text_bytes >= enough:
                 break
         else:
@@ -136,13 +142,17 @@ class Feeder:
         self._record(segment)
         return Step.PUBLISHED
 
-    def _record(self, segment: list[Batch]) -> bool:
+    def _record(self, segment: list[Batch | PlanEntry]) -> bool:
         if segment and not self.planner.record(segment):
             self.restart()
             return False
         for batch in segment:
-            self.publisher.publish(batch)
-            self.documents_planned = batch.first + len(batch.items)
+            if isinstance(batch, Batch):
+                self.publisher.publish(batch)
+                self.documents_planned = batch.first + len(batch.items)
+            else:
+                self.publisher.publish_planned(self.planner, batch)
+                self.documents_planned = batch.first + batch.count
         return True
 
     def _room(self) -> int:

@@ -1,6 +1,7 @@
 """Putting a batch in flight and taking it out again. Both are safe to repeat, from anywhere.
 
-In: body first, then the ledger's note, then the message. Out: the ledger is told what the part holds, the body goes.
+In: body (or a mark in its place) first, then the ledger's note, then the message. Out: the ledger is told what the part
+holds, the body goes.
 """
 
 from __future__ import annotations
@@ -12,29 +13,49 @@ from celery import Celery
 
 from pipelines.documents import Batch
 from pipelines.errors import InfrastructureError
+from pipelines.parts.plan import PlanEntry
+from pipelines.parts.run_document import Transport
 from pipelines.parts.sink import read_footer
 from pipelines.parts.store import Store
+from pipelines.planning import Planner
 from pipelines.spec import KeptColumn
 from tasks.app import send_batch
 from tasks.deaths import forget_suspicion
 from tasks.ledger import Ledger
+from tasks.reference import BY_REFERENCE, is_sent_by_reference
 from tasks.transport import Bodies, encode
 
 
 class Publisher:
     """Publishes the batches of one run. Raises InfrastructureError when Redis cannot be reached or refuses."""
 
-    def __init__(self, app: Celery, ledger: Ledger, bodies: Bodies, keep: Sequence[KeptColumn]) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        ledger: Ledger,
+        bodies: Bodies,
+        keep: Sequence[KeptColumn],
+        transport: Transport = Transport.VALUE,
+    ) -> None:
         self.app = app
         self.ledger = ledger
         self.bodies = bodies
         self.keep = keep
+        self.transport = transport
 
     def publish(self, batch: Batch) -> None:
         """Put a batch in flight."""
         body = encode(batch, self.keep)
         self.bodies.put(batch.number, body)
         self._announce(batch.number, len(body))
+
+    def publish_planned(self, planner: Planner, entry: PlanEntry) -> None:
+        """Put a batch in flight that is in the plan; its documents are read again only if they are to travel."""
+        if is_sent_by_reference(entry, self.transport):
+            self.bodies.put(entry.batch, BY_REFERENCE)
+            self._announce(entry.batch, len(BY_REFERENCE))
+        else:
+            self.publish(planner.read(entry))
 
     def republish(self, batch: int) -> bool:
         """Send the message of a batch again; False where its body is gone and must be read from the corpus."""

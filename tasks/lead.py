@@ -79,7 +79,7 @@ class Leader:
         self.ledger = Ledger(client, document.run)
         self.planner = Planner(store, document.spec)
         bodies = Bodies(client, document.run)
-        publisher = Publisher(app, self.ledger, bodies, document.spec.corpus.keep)
+        publisher = Publisher(app, self.ledger, bodies, document.spec.corpus.keep, document.transport)
         self.feeder = Feeder(self.planner, self.ledger, publisher, window, plan=plan)
         self.reconciler = Reconciler(store, self.planner, self.ledger, publisher)
         self._swept = 0.0

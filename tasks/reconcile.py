@@ -68,7 +68,7 @@ class Reconciler:
 
     def _republish(self, batch: int) -> None:
         if not self.publisher.republish(batch):
-            self.publisher.publish(self.planner.read(self.planner.plan.entry(batch)))
+            self.publisher.publish_planned(self.planner, self.planner.plan.entry(batch))
         self.republished += 1
 
     def _messages(self) -> tuple[set[int], set[int]]:

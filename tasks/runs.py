@@ -23,7 +23,7 @@ from pipelines.parts.layout import DATA, LIVE, RUN, SPOOLED, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
 from pipelines.parts.replay_mark import read_mark, replay_command
-from pipelines.parts.run_document import RunDocument, load, put_if_absent
+from pipelines.parts.run_document import RunDocument, Transport, load, put_if_absent
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.spec import CorpusSpec, FeatureSpec, RunSpec, to_json
@@ -36,7 +36,13 @@ _BEFORE_RUN = (TEMPORARY, SPOOLED)
 
 
 def open_run(
-    out: Path, spec: RunSpec, *, arguments: Sequence[str], max_quarantined: str, code_version: str
+    out: Path,
+    spec: RunSpec,
+    *,
+    arguments: Sequence[str],
+    max_quarantined: str,
+    code_version: str,
+    transport: Transport = Transport.VALUE,
 ) -> tuple[Store, RunDocument]:
     """The run of a folder: a new one, or the one that is there if it has the same spec.
 
@@ -53,6 +59,7 @@ def open_run(
         max_quarantined=max_quarantined,
         corpus_arguments=tuple(arguments),
         spec=spec,
+        transport=transport,
     )
     try:
         put_if_absent(store, document)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from pipelines.errors import ForeignFolderError
@@ -25,6 +26,13 @@ def is_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 
+class Transport(StrEnum):
+    """How documents come to the workers: through Redis, or read by themselves. It changes no row."""
+
+    VALUE = "value"
+    REFERENCE = "reference"
+
+
 @dataclass(frozen=True, slots=True)
 class RunDocument:
     """The identity of a run. ``created`` is an ISO 8601 instant, ``max_quarantined`` as on the command line."""
@@ -36,6 +44,7 @@ class RunDocument:
     max_quarantined: str
     corpus_arguments: tuple[str, ...]
     spec: RunSpec
+    transport: Transport = Transport.VALUE
 
 
 def put_if_absent(store: Store, document: RunDocument) -> bool:
@@ -48,6 +57,7 @@ def put_if_absent(store: Store, document: RunDocument) -> bool:
         "created": document.created,
         "max_quarantined": document.max_quarantined,
         "corpus_arguments": list(document.corpus_arguments),
+        "transport": document.transport,
         "spec": to_json(document.spec),
     }
     return store.put_if_absent(RUN, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
@@ -73,6 +83,7 @@ def load(store: Store) -> RunDocument | None:
             max_quarantined=str(value["max_quarantined"]),
             corpus_arguments=tuple(str(argument) for argument in value["corpus_arguments"]),
             spec=from_json(value["spec"]),
+            transport=Transport(value.get("transport", Transport.VALUE)),
         )
         fingerprint = document.spec.fingerprint()
         if not is_run_id(document.run):

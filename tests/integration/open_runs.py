@@ -28,7 +28,7 @@ class Run:
         self.document = document
         self.ledger = Ledger(client, document.run)
         self.bodies = Bodies(client, document.run)
-        self.publisher = Publisher(app, self.ledger, self.bodies, document.spec.corpus.keep)
+        self.publisher = Publisher(app, self.ledger, self.bodies, document.spec.corpus.keep, document.transport)
 
     def planner(self) -> Planner:
         return Planner(self.store, self.document.spec)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines import __version__
-from pipelines.errors import IncompleteError
+from pipelines.errors import IncompleteError, UsageError
 from pipelines.opening import make_spec
 from pipelines.parts.layout import DATA, MANIFEST, SPOOLED, SUCCESS
 from pipelines.parts.limit import DEFAULT_LIMIT, Limit
 from pipelines.parts.listing import read_head
-from pipelines.parts.run_document import RunDocument, load
+from pipelines.parts.run_document import RunDocument, Transport, load
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.spec import Dtype, RunSpec
@@ -73,8 +73,27 @@ def opened_run(flags: dict[str, Any], *, dtype: Callable[[], Dtype], batch_docum
         arguments=request.arguments,
         max_quarantined=flags["max_quarantined"] or DEFAULT_LIMIT.text,
         code_version=__version__,
+        transport=Transport(flags["transport"] or Transport.VALUE),
     )
-    return Opened(store, document)
+    return sent_by(Opened(store, document), flags)
+
+
+def sent_by(opened: Opened, flags: dict[str, Any]) -> Opened:
+    """The run with its documents sent as the command says now, else as it was opened.
+
+    Raises UsageError where its workers would look for the corpus where it is not any more.
+    """
+    store, document = opened
+    transport = Transport(flags["transport"] or document.transport)
+    there = load(store)
+    if transport is Transport.REFERENCE and there is not None:
+        for old, new in zip(there.spec.corpus.shards, document.spec.corpus.shards, strict=True):
+            if old.uri != new.uri:
+                raise UsageError(
+                    f"The corpus was moved since the run was opened: {old.uri} is {new.uri} now.",
+                    "Workers read it where it was: use --transport value, or a link in the old place.",
+                )
+    return Opened(store, replace(document, transport=transport))
 
 
 def limit_of(document: RunDocument, flags: dict[str, Any]) -> Limit:

@@ -12,6 +12,7 @@ import click
 from pipelines.corpus import CorpusOptions, parse_keep, spool
 from pipelines.errors import UsageError
 from pipelines.opening import Request
+from pipelines.parts.run_document import Transport
 from pipelines.spec import Dtype, Format, Pooling
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -113,6 +114,16 @@ def devices_option(command: Command) -> Command:
 def broker_option(command: Command) -> Command:
     """--broker: the Redis to use."""
     return click.option("--broker", metavar="URL", help="Redis to use (or PENSTOCK_BROKER_URL).")(command)
+
+
+def transport_option(command: Command) -> Command:
+    """--transport: how documents come to the workers."""
+    return click.option(
+        "--transport",
+        type=click.Choice([str(transport) for transport in Transport]),
+        help="Send documents through Redis, or have the workers read them, who must see the corpus under the same "
+        "path. Default: value, or how the run was opened.",
+    )(command)
 
 
 def result_options(command: Command) -> Command:

@@ -11,8 +11,8 @@ from pipelines.corpus import check_unchanged
 from pipelines.parts.layout import SUCCESS
 from tasks.runs import load_run
 from worker import gpu, logs
-from worker.cli.leading import Opened, finish, lead_opened, limit_of
-from worker.cli.options import broker_option, devices_option, result_options
+from worker.cli.leading import Opened, finish, lead_opened, limit_of, sent_by
+from worker.cli.options import broker_option, devices_option, result_options, transport_option
 from worker.cli.run import run_inline_opened
 from worker.settings import load
 
@@ -21,6 +21,7 @@ from worker.settings import load
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @devices_option
 @broker_option
+@transport_option
 @click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
 @click.option("--max-quarantined", metavar="N|P%", help="Another limit than the one the run was opened with.")
 @result_options
@@ -29,7 +30,7 @@ def resume(**flags: Any) -> int:
     settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
     logs.configure(settings)
     store, document = load_run(flags["folder"].absolute())
-    opened, limit = Opened(store, document), limit_of(document, flags)
+    opened, limit = sent_by(Opened(store, document), flags), limit_of(document, flags)
     if store.exists(SUCCESS):
         return finish(store, flags)
     check_unchanged(document.spec.corpus)

@@ -22,7 +22,7 @@ from worker.cli.leading import (
     limit_of,
     opened_run,
 )
-from worker.cli.options import broker_option, devices_option, result_options, spec_options
+from worker.cli.options import broker_option, devices_option, result_options, spec_options, transport_option
 from worker.cli.progress import ProgressBar
 from worker.remembered import remember
 from worker.session import signals_raise
@@ -33,6 +33,7 @@ from worker.settings import Settings, load, pin_this_process
 @spec_options
 @devices_option
 @broker_option
+@transport_option
 @click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
 @result_options
 def run(**flags: Any) -> int:

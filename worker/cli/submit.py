@@ -12,13 +12,14 @@ from tasks.client import connect
 from tasks.fleet import live_workers
 from worker import address, logs
 from worker.cli.leading import BATCH_DOCUMENTS_CPU, BATCH_DOCUMENTS_GPU, lead_opened, limit_of, opened_run
-from worker.cli.options import broker_option, result_options, spec_options
+from worker.cli.options import broker_option, result_options, spec_options, transport_option
 from worker.settings import load
 
 
 @click.command(short_help="Feed a run to the workers of an existing Redis.")
 @spec_options
 @broker_option
+@transport_option
 @click.option("--wait", is_flag=True, help="Stay until the dataset is sealed.")
 @result_options
 def submit(**flags: Any) -> int:
