@@ -6,6 +6,7 @@ documents or only rejects have are null for the others. The batch's numbers, cur
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -39,6 +40,9 @@ _ITEM = pa.schema(
     ]
 )
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+# As Document._make does it, but for its check of the length: a third of the time of decoding goes into these two.
+_document = functools.partial(tuple.__new__, Document)
+_origin = functools.partial(tuple.__new__, Origin)
 
 
 def encode(batch: Batch, keep: Sequence[KeptColumn]) -> bytes:
@@ -130,20 +134,35 @@ def _decode(body: bytes, keep: Sequence[KeptColumn]) -> Batch:
         check_next_batch(source, _bound())
         rows = reader.read_next_batch()
     rows.validate(full=True)
-    id_, text, pair, uri, offset, line, reject = (column.to_pylist() for column in rows.columns[:7])
+    id_, text, pair, uri, offset, line, reject = (_values(column) for column in rows.columns[:7])
     # As the readers give them: a date must be the same integer again, since the digest of the items is over it.
     kept_columns = [python_values(column) for column in rows.columns[7:]]
     kept: Sequence[tuple[Any, ...]] = list(zip(*kept_columns, strict=True)) if kept_columns else [()] * len(id_)
-    items: list[Document | Reject] = []
-    for index, packed in enumerate(reject):
-        origin = Origin(uri[index], offset[index], line[index])
-        if packed is None:
-            items.append(Document(id_[index], text[index], pair[index], origin, kept[index]))
-        else:
-            items.append(_unpack(id_[index], origin, packed))
+    origins = list(map(_origin, zip(uri, offset, line, strict=True)))
+    if rows.column(6).null_count == len(rows):
+        items: list[Document | Reject] = list(map(_document, zip(id_, text, pair, origins, kept, strict=True)))
+    else:
+        items = [
+            Document(id_[index], text[index], pair[index], origins[index], kept[index])
+            if packed is None
+            else _unpack(id_[index], origins[index], packed)
+            for index, packed in enumerate(reject)
+        ]
     warnings = [_unpack(name, Origin(*origin), packed) for name, *origin, packed in header["warnings"]]
     start, end = Cursor(*header["start"]), Cursor(*header["end"])
     return Batch(header["number"], header["first"], items, warnings, start, end)
+
+
+def _values(column: pa.Array) -> Sequence[Any]:
+    """What ``to_pylist`` gives, several times as fast."""
+    if pa.types.is_dictionary(column.type) and column.null_count == 0:
+        names = column.dictionary.to_pylist()
+        return [names[index] for index in column.indices.to_numpy().tolist()]
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if pa.types.is_integer(column.type) and column.null_count:  # numpy would make floats of them
+        return cast(list[Any], column.to_pylist())
+    return cast(list[Any], column.to_numpy(zero_copy_only=False).tolist())
 
 
 def _pack(reject: Reject) -> str:
