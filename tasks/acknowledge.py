@@ -12,16 +12,18 @@ compressed, without a limit, and an exception there ends the worker.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Callable
 from queue import Empty
-from typing import Any
+from typing import Any, cast
 
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as kombu_redis
 
-from tasks.admission import ForeignMessageError, admitted
+from tasks.admission import MAX_MESSAGE_BYTES, ForeignMessageError, admitted
 from tasks.connections import doubting
+from tasks.keys import EXTRACT_QUEUE
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class SafeChannel(kombu_redis.Channel):
             queue, entry = reply[0].decode().rsplit(self.sep, 1)[0], reply[1]
             self._queue_cycle.rotate(queue)
             try:
-                message = admitted(entry)
+                message = admitted(entry) if queue == EXTRACT_QUEUE else _reply(entry)
             except ForeignMessageError as error:
                 logger.error("An entry of the queue is dropped: %s.", error)
                 raise Empty from None
@@ -96,6 +98,17 @@ class SafeChannel(kombu_redis.Channel):
             logger.error("A broadcast is dropped: it is no message.")
             raise Empty
         return super()._deliver_fanout_message(message, exchange)  # type: ignore[no-untyped-call]
+
+
+def _reply(entry: bytes) -> dict[str, Any]:
+    """What another worker answers to a broadcast: each has a queue of its own for that. Raises ForeignMessageError."""
+    try:
+        message = json.loads(entry) if len(entry) <= MAX_MESSAGE_BYTES else None
+    except (ValueError, RecursionError) as error:
+        raise ForeignMessageError("it is no answer to a broadcast") from error
+    if not _looks_like_a_message(message):
+        raise ForeignMessageError("it is no answer to a broadcast")
+    return cast(dict[str, Any], message)
 
 
 def _looks_like_a_message(message: Any) -> bool:

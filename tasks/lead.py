@@ -38,6 +38,15 @@ SWEEP_INTERVAL_S = 2.0
 SEAL_PATIENCE_S = 0.5
 FULL_PATIENCE_S = 30.0
 
+# Looked and acted in one step: between two, a command could take the lead by force, and lose it again to who had it.
+_KEEP = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] or not holder and ARGV[3] == '0' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+_GIVE_BACK = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+
 
 class LostLeadError(RunError):
     """Another process leads this run now."""
@@ -86,10 +95,13 @@ class Leader:
         self._sealing: Future[Summary] | None = None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._full_since: float | None = None
+        self._by_force, self._kept = False, time.monotonic()
         self._key = run_key(document.run, "leader")
+        self._keep, self._give_back = client.register_script(_KEEP), client.register_script(_GIVE_BACK)
 
     def take(self, *, by_force: bool) -> bool:
         """Take the lease: ``by_force`` for a command that holds the folder's lock, else only where nobody has it."""
+        self._by_force, self._kept = by_force, time.monotonic()
         with redis_faults():
             return bool(self.client.set(self._key, self.owner, ex=LEADER_LEASE_S, nx=not by_force))
 
@@ -99,8 +111,7 @@ class Leader:
         self.planner.close()
         try:
             with redis_faults():
-                if self.client.get(self._key) == self.owner.encode():
-                    self.client.delete(self._key)
+                self._give_back(keys=[self._key], args=[self.owner])
         except InfrastructureError:
             pass  # it expires by itself
 
@@ -171,11 +182,16 @@ class Leader:
             raise SurroundingsError(what, "Nothing of this run is in it: raise maxmemory, or remove what fills it.")
 
     def _keep_lease(self) -> None:
+        """Prolong the lease. Where it ran out, only who holds the folder's lock takes it back: another may have led since
+        by force, and be late as well.
+        """
+        now = time.monotonic()
+        may_take = self._by_force or now - self._kept < LEADER_LEASE_S
         with redis_faults():
-            holder = self.client.get(self._key)
-            if holder is not None and holder != self.owner.encode():
-                raise LostLeadError("Another process took over the lead of this run.", "This one leaves it to that.")
-            self.client.set(self._key, self.owner, ex=LEADER_LEASE_S)
+            kept = self._keep(keys=[self._key], args=[self.owner, LEADER_LEASE_S, int(may_take)])
+        if not kept:
+            raise LostLeadError("Another process took over the lead of this run.", "This one leaves it to that.")
+        self._kept = now
 
     def _check_state(self) -> None:
         state = self.ledger.state()

@@ -19,7 +19,7 @@ from tasks import lead, reconcile
 from tasks.feed import Window
 from tasks.fleet import report_worker
 from tasks.keys import QUEUE_LIST, run_key
-from tasks.lead import Lead, Leader
+from tasks.lead import Lead, Leader, LostLeadError
 
 LIMIT = Limit.parse("1%")
 MakeLeader = Callable[..., Leader]
@@ -166,6 +166,25 @@ def test_the_lead_is_taken_once_and_by_force_from_another(leader_of: MakeLeader)
 def test_the_lead_runs_out_by_itself(run: Run, leader_of: MakeLeader, client: redis.Redis) -> None:
     leader_of().take(by_force=False)
     assert 0 < client.ttl(run_key(run.document.run, "leader")) <= lead.LEADER_LEASE_S
+
+
+def test_only_by_force_is_a_lead_taken_back_that_ran_out(
+    run: Run, leader_of: MakeLeader, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late by more than its lease, a process cannot know who has led in between, and may be late as well."""
+    key = run_key(run.document.run, "leader")
+    steward, command = leader_of("steward"), leader_of("command")
+    assert steward.take(by_force=False)
+    client.delete(key)  # emptied, or run out a moment ago
+    steward.step()
+    assert command.take(by_force=True)
+    client.delete(key)
+    with monkeypatch.context() as context:
+        context.setattr(lead, "LEADER_LEASE_S", 0)  # so long ago it was kept
+        with pytest.raises(LostLeadError):
+            steward.step()
+    command.step()
+    assert client.get(key) == b"command"
 
 
 @pytest.mark.parametrize(

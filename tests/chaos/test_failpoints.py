@@ -1,0 +1,144 @@
+"""At each point of a document's journey a process is struck in each way; the rows are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+from chaos.disturbance import rows
+from chaos.journeys import BATCH_DOCUMENTS, BATCHES, Journey, Launcher, Roads
+from chaos.noop_model import vectors
+
+from pipelines.documents import input_digest
+from worker.broker import EmbeddedRedis
+
+TESTS = Path(__file__).resolve().parents[1]
+LEASE_S = 3.0
+AT_A_TIME = 12
+SLOTS = 4
+# Not imported from the module that strikes, which strikes whoever imports it.
+FEEDER = (
+    "segment-unwritten", "segment-unlinked", "segment-unsynced", "planned-unpublished", "body-unnoted", "noted-unsent",
+    "sent", "plan-unsealed", "lost-unrepublished", "seal-midway", "manifest-unwritten", "manifest-unsynced",
+    "success-unwritten", "sealed-unforgotten",
+)  # fmt: skip
+PARENT = ("popped-unnoted", "done-unacknowledged")
+CHILD = (
+    "received-unclaimed", "claimed", "body-read", "forward", "evidence-unwritten", "evidence-written", "part-unsynced",
+    "part-unlinked", "part-linked", "committed-unreceipted", "receipted-unclosed", "closing-midway",
+)  # fmt: skip
+WAYS = ("kill", "bug", "sleep", "full", "broken")
+SIDES = dict.fromkeys(FEEDER, "feeder") | dict.fromkeys(PARENT, "parent") | dict.fromkeys(CHILD, "child")
+CASES = [(point, way) for point in SIDES for way in WAYS]
+
+STATUSES = {
+    "kill": [-signal.SIGKILL, 0],  # what the user sees of it; `penstock resume` goes on
+    "bug": [1, 0],
+    "full": [0],
+    "broken": [0],
+}
+"""What the commands of a run end with, whose feeder is struck. Without a feeder that ends there is only one."""
+
+
+def document(number: int) -> dict[str, str]:
+    """One document in each batch has no text, so that each batch has evidence."""
+    return {"id": f"doc-{number}", "text": "" if number % BATCH_DOCUMENTS == 7 else f"document number {number}"}
+
+
+@pytest.fixture(scope="module")
+def roads(
+    make_model: Callable[..., Path], texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Roads]:
+    """Redis, a worker command with four slots, and a launcher of commands."""
+    folder = tmp_path_factory.mktemp("failpoints")
+    model = make_model(texts, folder / "model", hidden_size=8, vocab_size=300)
+    corpus = folder / "corpus.jsonl"
+    with corpus.open("w", encoding="utf-8") as file:
+        for number in range(BATCHES * BATCH_DOCUMENTS):
+            file.write(json.dumps(document(number)) + "\n")
+    (folder / "registry").mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
+        "FAILPOINTS": str(folder / "registry"),
+        "PENSTOCK_INCLUDE": "chaos.noop_model,chaos.failpoints",
+        "PENSTOCK_LEASE_S": str(LEASE_S),
+        "PENSTOCK_WINDOW": "4",
+        "NOOP_MICRO_BATCH": "4",
+        "OMP_NUM_THREADS": "1",
+    }
+    with EmbeddedRedis(256 * 2**20) as server:
+        launcher = Launcher(folder, environment)
+        try:
+            worker = launcher.start(folder, "worker", "--devices", f"cpu:{SLOTS}", "--broker", server.url)
+            yield Roads(launcher, corpus, model, server.url)
+            os.kill(worker.pid, 0)  # it has outlived them all
+            worker.close()
+            # What workers say to one another is no message of a stranger.
+            assert "is dropped" not in worker.log.read_text()
+        finally:
+            launcher.stop()
+
+
+@pytest.fixture(scope="module")
+def journeys(roads: Roads, request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[Journey]]]:
+    """All that the tests of this session ask for, under way at the same time."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    wanted = {
+        (item.callspec.params["point"], item.callspec.params["way"])
+        for item in items
+        if item.originalname == test_struck.__name__ and item.path == Path(__file__)
+    }
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        yield {
+            (point, way): pool.submit(
+                roads.travel, f"{point}-{way}", f"{point} {way}", zombie=SIDES[point] if way == "sleep" else ""
+            )
+            for point, way in CASES
+            if (point, way) in wanted
+        }
+
+
+@pytest.mark.parametrize(("point", "way"), CASES)
+def test_struck(journeys: dict[tuple[str, str], Future[Journey]], point: str, way: str) -> None:
+    journey = journeys[point, way].result()
+    assert journey.noted("fired").startswith(SIDES[point]), journey.tail()
+    if way == "sleep":
+        assert journey.noted("awake"), journey.tail()
+    if SIDES[point] == "feeder" and way in STATUSES:
+        assert journey.statuses == STATUSES[way], journey.tail()
+    else:
+        assert journey.statuses[-1] == 0, journey.tail()
+    assert_right(journey)
+
+
+def test_undisturbed(roads: Roads) -> None:
+    journey = roads.travel("undisturbed")
+    assert journey.statuses == [0], journey.tail()
+    assert_right(journey)
+
+
+def assert_right(journey: Journey) -> None:
+    """A row for each document with its own vector, in the order of the corpus; what has no text is in quarantine."""
+    found = rows(journey.out)
+    corpus = [document(number) for number in range(BATCHES * BATCH_DOCUMENTS)]
+    expected = [entry for entry in corpus if entry["text"]]
+    digests = [input_digest(entry["text"], None) for entry in expected]
+    assert found.column("id").to_pylist() == [entry["id"] for entry in expected]
+    assert found.column("input_digest").to_pylist() == digests
+    np.testing.assert_array_equal(embeddings(found), vectors(digests, 8))
+    evidence = ds.dataset(journey.out / "_quarantine", format="parquet").to_table().column("id").to_pylist()
+    assert sorted(evidence) == sorted(entry["id"] for entry in corpus if not entry["text"])
+    assert (journey.out / "_SUCCESS").exists()
+    assert journey.verified == 0, journey.tail()
+
+
+def embeddings(table: pa.Table) -> np.ndarray:
+    return np.stack(table.column("embedding").to_numpy())
