@@ -183,3 +183,34 @@ def test_the_bad_files_of_parquet_testing():
         damaged += [path.name] if items[-1].reason is Reason.DAMAGED_FILE else []
     # The one left has a dictionary index without bits, which is odd but can be read.
     assert {path.name for path in files} - set(damaged) == {"ARROW-GH-43605.parquet"}
+
+
+CONTRADICTING = """
+import sys
+from pipelines.corpus import open_corpus
+from pipelines.spec import CorpusSpec, Format, Shard
+
+shards = tuple(Shard(path, path, Format.PARQUET, "none", 1, 0) for path in sys.argv[1:])
+for item in open_corpus(CorpusSpec(shards)):
+    print(getattr(item, "reason", item.id))
+"""
+
+
+@pytest.mark.parametrize("column", ["text", "other"])
+def test_statistics_that_contradict_the_schema_neither_end_the_process_nor_cost_what_is_good(tmp_path, column):
+    """A histogram of one level where the column has two: asking pyarrow about that column ends the process."""
+    values = [f"text {n}" for n in range(20)]
+    paths = [tmp_path / name for name in ("bad", "good")]
+    for path in paths:
+        pq.write_table(pa.table({"text": values, "other": values}), path)
+    data = paths[0].read_bytes()
+    two_levels, one_level = b"\x26\x00\x28", b"\x16\x80\x50"  # a list of the i64 0 and 20; one of a single longer i64
+    assert data.count(two_levels) == 2
+    place = data.index(two_levels) if column == "text" else data.rindex(two_levels)
+    paths[0].write_bytes(data[:place] + one_level + data[place + 3 :])
+    reading = subprocess.run([sys.executable, "-c", CONTRADICTING, *paths], capture_output=True, text=True, check=False)
+    assert reading.returncode == 0, reading.stderr[-2000:]
+    answers = reading.stdout.splitlines()
+    if column == "text":
+        assert answers.pop(0) == Reason.DAMAGED_FILE
+    assert len(answers) == len(set(answers)) == (20 if column == "text" else 40)

@@ -155,7 +155,8 @@ def test_what_others_say_takes_one_line() -> None:
             logging.getLogger(name).warning("Lost.\nTrying again…", exc_info=True)
         logging.getLogger("tasks.extract").warning("ours", exc_info=True)
     *others, first, _, _, _, _, _ = stream.getvalue().splitlines()
-    assert [line.partition(" WARNING ")[2] for line in others] == ["Lost. Trying again… (ConnectionError: for good)"] * 4
+    said = [line.partition(" WARNING ")[2] for line in others]
+    assert said == ["Lost. Trying again… (ConnectionError: for good)"] * 4
     assert first.endswith("WARNING ours")
     stream = _configured("console", log_level="debug")
     try:
