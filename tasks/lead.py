@@ -182,8 +182,9 @@ class Leader:
             raise SurroundingsError(what, "Nothing of this run is in it: raise maxmemory, or remove what fills it.")
 
     def _keep_lease(self) -> None:
-        """Prolong the lease. Where it ran out, only who holds the folder's lock takes it back: another may have led since
-        by force, and be late as well.
+        """Prolong the lease. Where it ran out, only who holds the folder's lock takes it back.
+
+        Another may have led since, by force, and be late as well.
         """
         now = time.monotonic()
         may_take = self._by_force or now - self._kept < LEADER_LEASE_S
