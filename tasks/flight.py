@@ -13,6 +13,7 @@ from celery import Celery
 
 from pipelines.documents import Batch
 from pipelines.errors import InfrastructureError
+from pipelines.parts.layout import DATA
 from pipelines.parts.plan import PlanEntry
 from pipelines.parts.run_document import Transport
 from pipelines.parts.sink import read_footer
@@ -76,6 +77,7 @@ class Publisher:
 
 def close_committed(store: Store, ledger: Ledger, bodies: Bodies, batch: int) -> None:
     """A batch's part is there, made by whomever: count it and drop its body."""
+    store.settle(DATA)  # who made it may have been killed, or stand, right before this
     footer = read_footer(store, batch)
     ledger.close(batch, documents=footer.count, rows=footer.rows, quarantined=footer.rejects, tokens=footer.tokens_used)
     bodies.drop(batch)

@@ -18,7 +18,7 @@ from pipelines.parts.card import card
 from pipelines.parts.cover import NamedFiles, part_differences, quarantine_differences
 from pipelines.parts.duplicates import count_duplicates
 from pipelines.parts.footer import Footer, read_footer
-from pipelines.parts.layout import CARD, DATA, MANIFEST, QUARANTINE, REPLAY, SUCCESS, batch_of_part, part_name
+from pipelines.parts.layout import CARD, DATA, MANIFEST, PLAN, QUARANTINE, REPLAY, SUCCESS, batch_of_part, part_name
 from pipelines.parts.limit import DEFAULT_LIMIT, Limit
 from pipelines.parts.listing import (
     DeadLetter,
@@ -75,6 +75,8 @@ def seal(
     lines = store.new_temporary()
     try:
         parts_sha256 = audit.run(lines)
+        for folder in (PLAN, QUARANTINE, DATA):
+            store.settle(folder)  # a name that was seen may not be durable yet, and the seal must not outlive it
         _sweep_quarantine(store, audit.named)
         tally = audit.tally
         dead_documents = sum(letter.documents for letter in audit.letters)

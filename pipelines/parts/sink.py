@@ -19,7 +19,7 @@ from pipelines.documents import Reject
 from pipelines.errors import PenstockError, VerificationError
 from pipelines.parts import quarantine, receipts
 from pipelines.parts.footer import Footer, Outcome, PartMeta, footer_metadata, read_footer, read_footer_file
-from pipelines.parts.layout import part_name
+from pipelines.parts.layout import DATA, part_name
 from pipelines.parts.schema import ROW_GROUP_ROWS, writer_options
 from pipelines.parts.store import Store, storage
 
@@ -81,6 +81,7 @@ def commit(
     name = part_name(meta.batch)
     _check_count(meta, table, rejects)
     if is_committed(store, meta.batch):
+        store.settle(DATA)  # the caller relies on the part, and who made it may not have come to this
         return Committed(name, False, table.num_rows, len(rejects), 0, "")
     outcome = _outcome(store, meta, table, rejects, warnings, committed_unix_s=time.time())
     quarantine_file = outcome.quarantine

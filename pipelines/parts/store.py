@@ -31,6 +31,8 @@ _HINTS = {
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _BLOCK_BYTES = 1 << 20
+_durable_folders: set[Path] = set()
+"""Folders of stores whose names this process knows to be durable."""
 
 
 @contextlib.contextmanager
@@ -76,7 +78,7 @@ class Store:
             target = self.path(name)
             with storage("write", target):
                 _sync_file(temporary)
-                _make_folder(target.parent)
+                _make_folder(target.parent, self.root)
                 won = _link_if_absent(temporary, target)
                 # Also after a lost race: whoever acts on the file's existence relies on its name being durable.
                 _sync_folder(target.parent)
@@ -94,7 +96,7 @@ class Store:
             target = self.path(name)
             with storage("write", target):
                 _sync_file(temporary)
-                _make_folder(target.parent)
+                _make_folder(target.parent, self.root)
                 os.replace(temporary, target)
                 _sync_folder(target.parent)
         finally:
@@ -104,7 +106,7 @@ class Store:
         """Add one line to a file that only one process writes, without sync: for what can be recomputed."""
         path = self.path(name)
         with storage("write", path):
-            _make_folder(path.parent)
+            _make_folder(path.parent, self.root)
             with open(path, "ab", buffering=0) as file:
                 file.write(line + b"\n")
 
@@ -171,11 +173,17 @@ class Store:
             return True
         return False
 
+    def settle(self, folder: str) -> None:
+        """Make durable what a folder holds, if there is one: whoever named a file there may not have come to it yet."""
+        path = self.path(folder)
+        with storage("sync", path), contextlib.suppress(FileNotFoundError):
+            _sync_folder(path)
+
     def new_temporary(self) -> Path:
         """A path under ``_tmp/`` that nobody else uses; its folder exists, the file does not yet."""
         path = self.path(f"{TEMPORARY}/temp-{secrets.token_hex(16)}")
         with storage("write", path):
-            _make_folder(path.parent)
+            _make_folder(path.parent, self.root)
         return path
 
     def sweep_temporaries(self, older_than_s: float) -> int:
@@ -243,11 +251,16 @@ def _rename_if_absent(temporary: Path, target: Path) -> bool:
     raise OSError(number, os.strerror(number), str(target))
 
 
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
+def _make_folder(folder: Path, root: Path) -> None:
+    there = folder.is_dir()
+    if there and (folder == root or folder in _durable_folders):
+        return
+    if not there:
+        _make_folder(folder.parent, root)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+    # Also where it is there already: whoever made it may not have come this far.
+    _sync_folder(folder.parent)
+    _durable_folders.add(folder)
 
 
 def _sync_file(path: Path) -> None:
