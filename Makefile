@@ -72,8 +72,9 @@ test: $(INSTALLED_DEV) ## every test that this machine can run
 fuzz: $(INSTALLED_DEV) ## mutated files for every reader: N=100000 SEED=1; what it finds is kept in .fuzz
 	$(BIN)/python tests/fuzz/fuzzer.py --inputs $(N) --seed $(SEED) --out .fuzz
 
-chaos: $(INSTALLED_DEV) ## storms of kills: SEEDS=20 FIRST=1 JOBS=3; results and logs of failures in .chaos
+chaos: $(INSTALLED_DEV) ## storms of kills: SEEDS=20 FIRST=1 JOBS=3, logs of failures in .chaos; poison in 100,000 documents
 	PYTHONPATH=tests:. $(BIN)/python -m chaos.storm --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) --folder .chaos --json .chaos/results.jsonl
+	$(BIN)/python tests/chaos/poison_run.py
 
 clean: ## remove what make has made
 	rm -rf $(VENV) .demo .fuzz .chaos build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 REPORT_INTERVAL_S = 5.0
 EARLY_DEATH_S = 20.0
 MAX_EARLY_DEATHS = 4
+MAX_EARLY_KILLS = 20
+"""Of processes that were killed: somebody else may be doing that."""
 UNTOLD_S = 1.0
 """How long stopping waits for batches that end by themselves: those of a cancelled run do after a micro-batch."""
 STOP_POLL_S = 0.05
@@ -52,10 +54,11 @@ class _WorkerProcess:
         self.breadcrumb = new_path()
         self.busy_at = 0.0
         self.is_stuck = False
+        self.has_worked = False
 
     def start(self) -> None:
         self.starts += 1
-        self.is_stuck = False
+        self.is_stuck = self.has_worked = False
         clear(self.breadcrumb)
         # A new name for each process: the leases of the last one can be told from this one's.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{self.slot.name}:{self.starts}"
@@ -170,6 +173,7 @@ class Supervisor:
     def _end_hang(self, worker: _WorkerProcess) -> None:
         """Kill a child whose micro-batch takes too long; Celery's parent then does what follows from a death."""
         crumb = read(worker.breadcrumb)
+        worker.has_worked |= crumb is not None
         if crumb is None or crumb.hung or time.monotonic() - crumb.since_s < crumb.limit_s:
             return
         if not is_running(crumb.pid):
@@ -195,11 +199,14 @@ class Supervisor:
     def _restart(self, worker: _WorkerProcess) -> None:
         assert worker.process is not None
         status = worker.process.returncode
+        worker.has_worked |= read(worker.breadcrumb) is not None
         lived_s = time.monotonic() - worker.started
-        worker.early_deaths = worker.early_deaths + 1 if lived_s < EARLY_DEATH_S else 0
+        is_early = lived_s < EARLY_DEATH_S and not worker.has_worked
+        worker.early_deaths = worker.early_deaths + 1 if is_early else 0
+        most = MAX_EARLY_KILLS if status == -signal.SIGKILL else MAX_EARLY_DEATHS
         logger.warning("The worker process of %s ended with status %s; it is started anew.", worker.slot.name, status)
         self._bequeath(worker)
-        if worker.early_deaths >= MAX_EARLY_DEATHS:
+        if worker.early_deaths >= most:
             raise SurroundingsError(
                 f"The worker process of {worker.slot.name} ended {worker.early_deaths} times in a row within "
                 f"{EARLY_DEATH_S:.0f} s of its start (last status: {status}).",

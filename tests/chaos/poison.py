@@ -1,59 +1,154 @@
-"""Documents that kill, hang or lose the device: named by PENSTOCK_INCLUDE, imported by a worker's child in tests only.
+"""Documents that kill, hang, exhaust or lose the device: named by PENSTOCK_INCLUDE, imported by a child in tests only.
 
-A text that holds ``poison:WAY`` does it when it reaches the forward pass.
+A text that holds ``poison:WAY`` does it when it comes to its stage, in the real engine or in the one that computes
+nothing (``chaos.noop_model``, named before this one). ``POISON_EVENTS`` names a file that is told what the child does
+and when; with ``POISON_HARMLESS`` set, that is all that happens.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
+import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+import psutil
 from celery.signals import worker_process_init
 
-from pipelines.errors import ProcessError
+ROOM_BYTES = 1 << 30
+"""Address space that a child has for what it takes beyond its model: more is refused to it, as in a small container."""
+TOO_MUCH = 4 << 30
 
 
 def lose_device() -> None:
-    raise ProcessError("The device is lost: injected.")
+    """What torch raises when an index is out of a kernel's bounds; the real thing leaves the CUDA context dead."""
+    raise RuntimeError(
+        "CUDA error: device-side assert triggered\n"
+        "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+        "incorrect.\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+    )
 
 
-WAYS: dict[str, Callable[[], object]] = {
-    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "segfault": lambda: ctypes.string_at(0),
-    "hang": lambda: time.sleep(3600),
-    "device": lose_device,
+def exhaust_memory() -> None:
+    """An allocation that the limit refuses: the allocator raises."""
+    import torch
+
+    torch.empty(TOO_MUCH, dtype=torch.uint8)
+
+
+def abort() -> None:
+    """The same in native code that nothing can catch: std::bad_alloc ends the process by SIGABRT."""
+    allocate = ctypes.CDLL("libstdc++.so.6")._Znwm
+    allocate.argtypes = [ctypes.c_size_t]
+    allocate(TOO_MUCH)
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+WAYS: dict[str, tuple[str, Callable[[], object]]] = {
+    "segfault": ("forward", segfault),
+    "kill": ("forward", lambda: os.kill(os.getpid(), signal.SIGKILL)),  # what the kernel's OOM killer does
+    "abort": ("forward", abort),
+    "memory": ("forward", exhaust_memory),
+    "hang": ("forward", lambda: time.sleep(3600)),
+    "device": ("forward", lose_device),
+    "nan": ("forward", lambda: None),
+    "tokenise": ("tokenise", segfault),
 }
+_EVENTS = os.environ.get("POISON_EVENTS", "")
+_HARMLESS = bool(os.environ.get("POISON_HARMLESS"))
 
 
-@worker_process_init.connect
-def poison(**_: Any) -> None:
-    """Wrap the extractor of this child: what is taken in hand is looked at before the forward pass."""
-    from pipelines.extract import Extractor
-    from pipelines.features.shared import SharedForward
+def tell(what: str, **more: object) -> None:
+    """Append one event; it is in the file whatever becomes of this process."""
+    if _EVENTS:
+        event = json.dumps({"what": what, "pid": os.getpid(), "at": time.time(), **more})
+        handle = os.open(_EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, event.encode() + b"\n")
+        os.close(handle)
 
-    extract, compute = Extractor.extract, SharedForward.compute
-    in_hand: list[str] = []
 
-    def watched(self: Extractor, batch: Any, on_progress: Any, *, on_taking: Any, suspicion: Any) -> Any:
+def strike(stage: str, documents: list[Any]) -> list[int]:
+    """Do what the documents in hand ask for; the rows of those whose output is no number."""
+    not_finite = []
+    for row, document in enumerate(documents):
+        found = re.search(r"poison:(\w+)", document.text)
+        if _HARMLESS or found is None or WAYS[found[1]][0] != stage:
+            continue
+        tell("struck", document=document.id)
+        WAYS[found[1]][1]()
+        not_finite += [row] if found[1] == "nan" else []
+    return not_finite
+
+
+def wrap(engine: type[Any]) -> list[Any]:
+    """Have an engine tell what it does, and limit its memory; returns a list that holds what is in hand."""
+    begin, extract = engine.__init__, engine.extract
+    in_hand: list[Any] = []
+
+    def loaded(self: Any, *arguments: Any, **more: Any) -> None:
+        begin(self, *arguments, **more)
+        address_space = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (address_space + ROOM_BYTES, resource.RLIM_INFINITY))
+        tell("ready", born=psutil.Process().create_time())
+
+    def watched(self: Any, batch: Any, on_progress: Any, *, on_taking: Any, suspicion: Any) -> Any:
         documents = batch.documents
 
         def taking(stage: str, indices: Iterable[int]) -> None:
             indices = list(indices)
-            in_hand[:] = [documents[index].text for index in indices] if stage == "forward" else []
+            in_hand[:] = [documents[index] for index in indices]
             on_taking(stage, indices)
 
-        return extract(self, batch, on_progress, on_taking=taking, suspicion=suspicion)
+        tell("begin", batch=batch.number)
+        extracted = extract(self, batch, on_progress, on_taking=taking, suspicion=suspicion)
+        tell("end", batch=batch.number)
+        return extracted
 
-    def struck(self: SharedForward, rows: Any) -> Any:
-        for text in in_hand:
-            if found := re.search(r"poison:(\w+)", text):
-                WAYS[found[1]]()
-        return compute(self, rows)
+    engine.__init__, engine.extract = loaded, watched  # type: ignore[misc]
+    return in_hand
 
-    Extractor.extract = watched  # type: ignore[method-assign]
-    SharedForward.compute = struck  # type: ignore[method-assign]
+
+@worker_process_init.connect
+def poison(**_: Any) -> None:
+    """Wrap the engine of this child: what is taken in hand is looked at before its stage."""
+    noop = sys.modules.get("chaos.noop_model")
+    if noop is not None:
+        wrap(noop.NoopExtractor)
+        take = noop.NoopExtractor.take
+
+        def taken(self: Any, documents: list[Any]) -> None:
+            strike("forward", documents)
+            take(self, documents)
+
+        noop.NoopExtractor.take = taken
+        return
+    from pipelines.extract import Extractor
+    from pipelines.features.shared import SharedForward
+
+    in_hand = wrap(Extractor)
+    encode, compute = Extractor._encode, SharedForward.compute
+
+    def encoded(self: Extractor, *arguments: Any) -> Any:
+        strike("tokenise", in_hand)
+        return encode(self, *arguments)
+
+    def computed(self: SharedForward, rows: Any) -> Any:
+        not_finite = strike("forward", in_hand)
+        result = compute(self, rows)
+        for columns in result if not_finite else ():
+            for array in columns:
+                array[not_finite] = np.nan
+        return result
+
+    Extractor._encode = encoded  # type: ignore[method-assign]
+    SharedForward.compute = computed  # type: ignore[method-assign]

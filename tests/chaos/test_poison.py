@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.dataset as ds
 import pytest
-from chaos.disturbance import Command, rows
+from chaos.disturbance import Command
+from chaos.poison_corpus import POISON, UNREADABLE
+from chaos.poison_run import MOST_DEATHS, poison_run
 
 TESTS = Path(__file__).resolve().parents[1]
-DOCUMENTS = 120
 
 
 @pytest.mark.slow
-def test_poison_is_found_and_nothing_else(
-    start: Callable[..., Command], texts: list[str], tiny_model: Path, tmp_path: Path
-) -> None:
-    poison = {17: ("kill", "crash"), 48: ("hang", "timeout"), 49: ("segfault", "crash"), 100: ("device", "crash")}
-    corpus, out = tmp_path / "corpus.jsonl", tmp_path / "out"
-    with corpus.open("w", encoding="utf-8") as file:
-        for number in range(DOCUMENTS):
-            way = f" poison:{poison[number][0]}" if number in poison else ""
-            file.write(json.dumps({"id": f"doc-{number}", "text": f"{texts[number]}{way}"}) + "\n")
-    command = start(
-        *("run", corpus, "--out", out, "--model", tiny_model, "--batch-docs", 40, "--max-quarantined", len(poison)),
-        PENSTOCK_INCLUDE="chaos.poison",
-        PYTHONPATH=str(TESTS),
-        PENSTOCK_HANG_LIMIT_S="3",
+def test_poison_is_found_and_nothing_else(thin_model: Path, tmp_path: Path) -> None:
+    """A hang, an abort by a real limit on memory, and a segfault and a kill in one batch, among 5,000 documents."""
+    items = [item for item in POISON if item.way in ("abort", "hang")] + [*POISON[-2:], *UNREADABLE]
+    lines = poison_run(
+        tmp_path,
+        thin_model,
+        items,
+        documents=5_000,
+        batch_docs=250,
+        PENSTOCK_INCLUDE="chaos.noop_model,chaos.poison",
+        PENSTOCK_HANG_LIMIT_S="4",
+        NOOP_MICRO_BATCH="16",
     )
-    assert command.wait() == 0, command.tail()
-    expected = [f"doc-{number}" for number in range(DOCUMENTS) if number not in poison]
-    assert rows(out).column("id").to_pylist() == expected
-    quarantine = ds.dataset(out / "_quarantine", format="parquet").to_table().to_pylist()
-    found = {row["id"]: (row["reason"], row["attempts"]) for row in quarantine}
-    assert {key: reason for key, (reason, _) in found.items()} == {
-        f"doc-{number}": reason for number, (_, reason) in poison.items()
-    }
-    assert all(attempts <= 20 for _, attempts in found.values())
+    assert [line.deaths for line in lines] == [4, 4, 4, 4, 0, 0]
+
+
+@pytest.mark.slow
+def test_what_the_engine_isolates_and_what_it_leaves_to_the_next_process(tiny_model: Path, tmp_path: Path) -> None:
+    """NaN and a refused allocation cost a document, a device assert also its process."""
+    items = [item for item in POISON if item.way in ("memory", "device", "nan")]
+    lines = poison_run(
+        tmp_path, tiny_model, items, documents=400, batch_docs=40, PENSTOCK_TOKEN_BUDGET="120"
+    )  # fmt: skip
+    deaths = {line.poison.way: line.deaths for line in lines}
+    assert (deaths["memory"], deaths["nan"]) == (0, 0)
+    assert 3 <= deaths["device"] <= MOST_DEATHS
 
 
 def test_a_model_that_kills_whoever_loads_it_ends_the_run(
