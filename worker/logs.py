@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from celery.signals import setup_logging
 
+from worker.address import password
 from worker.settings import LogFormat, Settings, redacted
 
 CONTEXT_KEYS = ("run", "batch", "device", "slot")
@@ -29,6 +30,8 @@ _NOISY = (
     "transformers",
     "multiprocessing",
 )
+_REPEAT_AFTER_S = 60.0
+_REMEMBERED_MESSAGES = 100
 _MIN_SECRET_CHARACTERS = 6
 """A shorter value would be hidden in words that only happen to contain it."""
 
@@ -62,8 +65,10 @@ def hide(secret: str | None) -> None:
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Send all records of this process to a stream (stderr), in the settings' format and level. May be called again."""
     if settings.broker_url:
-        hide(urlsplit(settings.broker_url).password)
+        hide(urlsplit(settings.broker_url).password)  # as it is written in the address
+        hide(password(settings.broker_url))
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_Patience().first_time)
     handler.addFilter(_add_context)
     handler.setFormatter(JsonFormatter() if settings.log_format is LogFormat.JSON else ConsoleFormatter())
     root = logging.getLogger()
@@ -112,9 +117,27 @@ class JsonFormatter(logging.Formatter):
 def clean(text: str) -> str:
     """A text without the passwords of URLs and without any value given to :func:`hide`."""
     text = redacted(text)
-    for secret in _secrets:
+    for secret in sorted(_secrets, key=len, reverse=True):  # one may be the beginning of another
         text = text.replace(secret, "***")
     return text
+
+
+class _Patience:
+    """Lets through what others say once a minute: at a full Redis, Celery says the same five times a second."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def first_time(self, record: logging.LogRecord) -> bool:
+        if not _in_short(record):
+            return True
+        message = _message(record)
+        if record.created - self._said.get(message, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S:
+            return False
+        if len(self._said) >= _REMEMBERED_MESSAGES:
+            self._said.clear()
+        self._said[message] = record.created
+        return True
 
 
 def _add_context(record: logging.LogRecord) -> bool:

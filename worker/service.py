@@ -52,16 +52,20 @@ def serve_workers(settings: Settings, slots: list[Slot]) -> None:
         logger.info("%s: listening to %s; Ctrl-C ends it.", ", ".join(slot.name for slot in slots), where)
         stewardship = _Stewardship(app, client, window_of(settings, len(slots)))
         stack.callback(stewardship.resign)
-        looked = 0.0
+        looked, away = 0.0, False
         while True:
             supervisor.tick()
+            due = time.monotonic() - looked >= settings.reconcile_interval_s
             try:
-                if time.monotonic() - looked >= settings.reconcile_interval_s:
+                if due:
                     looked = time.monotonic()
                     stewardship.look()
                 stewardship.step()
+                away = away and not due  # without a look, nothing may have been asked
             except InfrastructureError as error:
-                logger.warning("%s Trying on.", error)
+                if not away:
+                    logger.warning("%s Trying on.", error)
+                away = True
                 time.sleep(1.0)
             time.sleep(POLL_S)
 

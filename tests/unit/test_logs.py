@@ -152,12 +152,16 @@ def test_what_others_say_takes_one_line() -> None:
         raise ConnectionError("gone\nfor good")
     except ConnectionError:
         for name in ("celery.worker", "kombu", "py.warnings", "multiprocessing"):
-            logging.getLogger(name).warning("Lost.\nTrying again…", exc_info=True)
+            logging.getLogger(name).warning("Lost by\n%s…", name, exc_info=True)
         logging.getLogger("tasks.extract").warning("ours", exc_info=True)
     *others, first, _, _, _, _, _ = stream.getvalue().splitlines()
     said = [line.partition(" WARNING ")[2] for line in others]
-    assert said == ["Lost. Trying again… (ConnectionError: for good)"] * 4
+    assert said[0] == "Lost by celery.worker… (ConnectionError: for good)"
+    assert len(said) == 4
     assert first.endswith("WARNING ours")
+    logging.getLogger("celery.worker").warning("Lost.\nTrying again…")
+    logging.getLogger("celery.worker").warning("Lost.\nTrying again…")
+    assert stream.getvalue().count("\n") == 11, "the same words of others come once a minute"
     stream = _configured("console", log_level="debug")
     try:
         raise ConnectionError("gone")
