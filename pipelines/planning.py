@@ -107,8 +107,8 @@ class Planner:
             except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
                 raise SurroundingsError(
                     f"{shard.uri} cannot be read by this worker: {error.strerror}.",
-                    "`--transport reference` wants the corpus under the same path on every worker. Make it visible there "
-                    "and resume, or run anew with --transport value.",
+                    "`--transport reference` wants the corpus under the same path on every worker: make it visible "
+                    "there and resume, or run anew with --transport value.",
                 ) from error
             except OSError as error:
                 raise InfrastructureError(f"{shard.uri} cannot be read: {error.strerror or error}.") from error
