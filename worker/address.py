@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 import redis
 
 from pipelines.errors import SurroundingsError, UsageError
-from worker.settings import redacted
+from worker.settings import redacted, redacted_address
 
 
 class RedisInfo(NamedTuple):
@@ -32,7 +32,7 @@ def client_url(url: str) -> str:
         return re.sub(r"(?<=ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)  # as Celery also writes it
     if parts.scheme != "redis+socket":
         raise UsageError(
-            f"{redacted(url)} is no address of a Redis.",
+            f"{describe(url)} is no address of a Redis.",
             "Wanted: redis://:PASSWORD@HOST:PORT/0, rediss://… or unix://:PASSWORD@/PATH?db=0.",
         )
     query = [("db" if key == "virtual_host" else key, value) for key, value in parse_qsl(parts.query)]
@@ -56,7 +56,7 @@ def password(url: str) -> str | None:
 
 def describe(url: str) -> str:
     """An address that may be shown: without its password."""
-    return redacted(url)
+    return redacted_address(url)
 
 
 def check(url: str, timeout_s: float = 5.0, *, or_embedded: bool = False) -> RedisInfo:

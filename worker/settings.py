@@ -126,7 +126,9 @@ def load(**flags: Any) -> Settings:
 def sources(settings: Settings) -> dict[str, Sourced]:
     """Every setting with its source, passwords hidden; for `config show`."""
     return {
-        key: Sourced(redacted(value) if isinstance(value, str) else value, settings._origins.get(key, "default"))
+        key: Sourced(
+            redacted_address(value) if isinstance(value, str) else value, settings._origins.get(key, "default")
+        )
         for key, value in settings.model_dump(mode="json").items()
     }
 
@@ -196,13 +198,21 @@ def state_folder() -> Path:
     return Path(state) / "penstock"
 
 
+def redacted_address(url: str) -> str:
+    """An address without its password, whatever characters that has."""
+    return redacted(_UP_TO_THE_LAST_AT.sub(r"\1***\2", url))
+
+
 def redacted(text: str) -> str:
     """A text with the password of every URL in it replaced by ``***``."""
-    return _PASSWORD.sub(r"\1***\2", text)
+    return _PASSWORD_ASKED.sub(r"\1***", _PASSWORD.sub(r"\1***\2", text))
 
 
 # Greedy up to the last @ before a blank or quote: a password that was not percent-encoded may hold @ and / itself.
 _PASSWORD = re.compile(r"(://[^\s/:@'\"]*:)[^\s'\"]*(@)")
+_UP_TO_THE_LAST_AT = re.compile(r"^([^:/]*://[^/:@]*:).*(@)", re.DOTALL)
+_PASSWORD_ASKED = re.compile(r"([?&](?:ssl_)?password=)[^\s'\"&#]*")
+"""redis-py takes it from there, too."""
 
 
 def _files() -> list[Path]:

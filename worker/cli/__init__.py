@@ -11,6 +11,7 @@ import click
 
 from pipelines import __version__
 from pipelines.errors import CancelledError, PenstockError, UsageError
+from worker import logs
 from worker.cli import cancel, config, doctor, quarantine, resume, run, status, submit, verify, worker
 from worker.cli.output import emit_error
 
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = UsageError.exit_code
     except PenstockError as error:
         if debug:
-            traceback.print_exc()
+            click.echo(logs.clean(traceback.format_exc()), err=True)
         emit_error(error, as_json=as_json)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 0  # the reader of our output has seen enough
     except Exception as error:  # the last line of defence: a bug, said in one line
         if debug:
-            traceback.print_exc()
+            click.echo(logs.clean(traceback.format_exc()), err=True)
         bug = PenstockError(
             f"{type(error).__name__}: {' '.join(str(error).split())}: this is a bug in penstock.",
             "" if debug else "Run the command again with --debug and report what it prints.",

@@ -11,6 +11,7 @@ import click
 import orjson
 
 from pipelines.errors import PenstockError
+from worker import logs
 
 
 def emit(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
@@ -28,7 +29,7 @@ def emit_error(error: PenstockError, *, as_json: bool) -> None:
         sys.stdout.write(orjson.dumps({"error": fault(error)}, option=orjson.OPT_APPEND_NEWLINE).decode())
         sys.stdout.flush()
     else:
-        click.echo(f"penstock: {printable(str(error))}", err=True)
+        click.echo(f"penstock: {printable(logs.clean(str(error)))}", err=True)
 
 
 def printable(text: str) -> str:
@@ -38,7 +39,7 @@ def printable(text: str) -> str:
 
 def fault(error: PenstockError) -> dict[str, str]:
     """An error as the value of the key ``error``."""
-    return {"code": error.code, "message": error.message, "hint": error.hint}
+    return {"code": error.code, "message": logs.clean(error.message), "hint": logs.clean(error.hint)}
 
 
 def counted(number: int, one: str, several: str = "") -> str:
