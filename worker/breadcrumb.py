@@ -7,6 +7,7 @@ to see whether the child hangs.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import mmap
 import os
@@ -22,6 +23,8 @@ SIZE = 1 << 20
 """Bytes of a page: the indices of a batch's 65,536 documents fit."""
 _HEADER = 8
 _HUNG = b"hung"
+_held: list[int] = []
+"""The locks on this process's own pages; they go when it does, however it ends."""
 MEDIAN_OF = 101
 
 
@@ -54,16 +57,26 @@ def new_path() -> Path:
 
 
 def _new_page(place: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix="penstock-", suffix=".crumb", dir=place)
+    _sweep(place)
+    handle, name = tempfile.mkstemp(prefix="penstock-", suffix=".new", dir=place)
     try:
         # Now, not at the first write: that would kill its writer (SIGBUS) where the place is full.
         os.posix_fallocate(handle, 0, SIZE)
+        fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError:
+        os.close(handle)
         os.unlink(name)
         raise
-    finally:
-        os.close(handle)
-    return Path(name)
+    _held.append(handle)
+    return Path(name).rename(Path(name).with_suffix(".page"))  # never seen without its owner's hold on it
+
+
+def _sweep(place: Path) -> None:
+    """Remove the pages of commands that were killed: nobody holds them any more, and each is memory."""
+    for page in place.glob("penstock-*.page"):
+        with contextlib.suppress(OSError), page.open("r+b") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            page.unlink()
 
 
 class Trail:

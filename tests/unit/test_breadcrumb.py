@@ -56,6 +56,20 @@ def test_it_survives_a_killed_writer(path: Path) -> None:
     assert not is_running(child.pid)
 
 
+def test_the_page_of_a_killed_command_is_removed_and_no_other(path: Path) -> None:
+    script = "import os, signal; from worker.breadcrumb import new_path; print(new_path(), flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        left = Path(command.stdout.readline().strip())
+        new_path().unlink()
+        assert left.exists()
+        command.kill()
+    assert left.exists()
+    new_path().unlink()
+    assert not left.exists()
+    assert path.exists()
+
+
 def test_a_zombie_is_not_running() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     while is_running(child.pid):  # not waited for: it stays a zombie
