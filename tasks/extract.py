@@ -125,8 +125,8 @@ def _claim(job: _Job) -> int | None:
         return int(answer.detail)
     if answer.verdict is Verdict.EXHAUSTED:
         logger.error("Batch %d is a dead letter after %s attempts.", job.batch, answer.detail)
+        job.bodies.drop(job.batch)  # first: nobody looks for the body of a batch that is no longer in flight
         job.ledger.bury(job.batch, f"{answer.detail} attempts failed")
-        job.bodies.drop(job.batch)
     else:
         logger.debug("Batch %d is left alone: %s %s", job.batch, answer.verdict, answer.detail)
     return None
@@ -231,6 +231,7 @@ def _extract(job: _Job, attempt: int) -> None:
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
     committed = commit(job.store, meta, extracted.table, extracted.rejects, extracted.warnings)
+    job.bodies.drop(job.batch)  # first: nobody looks for the body of a batch that is no longer in flight
     job.ledger.close(
         job.batch,
         documents=len(batch.items),
@@ -238,7 +239,6 @@ def _extract(job: _Job, attempt: int) -> None:
         quarantined=committed.rejects,
         tokens=extracted.tokens_used,
     )
-    job.bodies.drop(job.batch)
     if suspicion.deaths:
         deaths.closed(job.batch)
     logger.info(

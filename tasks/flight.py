@@ -1,7 +1,7 @@
 """Putting a batch in flight and taking it out again. Both are safe to repeat, from anywhere.
 
-In: body (or a mark in its place) first, then the ledger's note, then the message. Out: the ledger is told what the part
-holds, the body goes.
+In: body (or a mark in its place) first, then the ledger's note, then the message. Out: the body goes, then the ledger
+is told what the part holds.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Publisher:
 
 
 def close_committed(store: Store, ledger: Ledger, bodies: Bodies, batch: int) -> None:
-    """A batch's part is there, made by whomever: count it and drop its body."""
+    """A batch's part is there, made by whomever: drop its body, then count it."""
     store.settle(DATA)  # who made it may have been killed, or stand, right before this
     footer = read_footer(store, batch)
-    ledger.close(batch, documents=footer.count, rows=footer.rows, quarantined=footer.rejects, tokens=footer.tokens_used)
     bodies.drop(batch)
+    ledger.close(batch, documents=footer.count, rows=footer.rows, quarantined=footer.rejects, tokens=footer.tokens_used)
     forget_suspicion(store, ledger.run, batch)

@@ -83,8 +83,8 @@ POINTS = {
     "part-unlinked": Point("child", "storage", 3, overtaken=True),
     "part-linked": Point("child", "storage", 3),
     "committed-unreceipted": Point("child", "storage", 3),
-    "receipted-unclosed": Point("child", "redis", 3),
-    "closing-midway": Point("child", "redis", 3),
+    "receipted-undropped": Point("child", "redis", 3),
+    "dropped-unclosed": Point("child", "redis", 3),
 }
 
 
@@ -331,5 +331,5 @@ _wrap(quarantine, "write", None, _at("evidence-written"))
 sink._write_part = functools.partial(_write_part, sink._write_part)
 os.fsync = functools.partial(_sync, os.fsync)
 _wrap(receipts, "write", _at("committed-unreceipted"))
-_wrap(Ledger, "close", _at("receipted-unclosed"))
-_wrap(Bodies, "drop", _at("closing-midway"))
+_wrap(Bodies, "drop", _at("receipted-undropped"))
+_wrap(Ledger, "close", _at("dropped-unclosed"))

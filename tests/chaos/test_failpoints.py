@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+import redis
 from chaos.disturbance import rows
 from chaos.journeys import BATCH_DOCUMENTS, BATCHES, Journey, Launcher, Roads
 from chaos.noop_model import vectors
 
 from pipelines.documents import input_digest
+from worker.address import client_url
 from worker.broker import EmbeddedRedis
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -33,7 +35,7 @@ FEEDER = (
 PARENT = ("popped-unnoted", "done-unacknowledged")
 CHILD = (
     "received-unclaimed", "claimed", "body-read", "forward", "evidence-unwritten", "evidence-written", "part-unsynced",
-    "part-unlinked", "part-linked", "committed-unreceipted", "receipted-unclosed", "closing-midway",
+    "part-unlinked", "part-linked", "committed-unreceipted", "receipted-undropped", "dropped-unclosed",
 )  # fmt: skip
 WAYS = ("kill", "bug", "sleep", "full", "broken")
 SIDES = dict.fromkeys(FEEDER, "feeder") | dict.fromkeys(PARENT, "parent") | dict.fromkeys(CHILD, "child")
@@ -87,6 +89,12 @@ def roads(
             launcher.stop()
 
 
+@pytest.fixture
+def redis_of_the_roads(roads: Roads) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(client_url(roads.broker_url)) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def journeys(roads: Roads, request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[Journey]]]:
     """All that the tests of this session ask for, under way at the same time."""
@@ -123,6 +131,15 @@ def test_undisturbed(roads: Roads) -> None:
     journey = roads.travel("undisturbed")
     assert journey.statuses == [0], journey.tail()
     assert_right(journey)
+
+
+def test_nothing_is_left_in_redis(
+    roads: Roads, journeys: dict[tuple[str, str], Future[Journey]], redis_of_the_roads: redis.Redis
+) -> None:
+    """Whatever was struck: of runs that are sealed Redis keeps their state, and leases that run out by themselves."""
+    assert all(not journey.exception() for journey in journeys.values())
+    left = {key.decode().rpartition(":run:")[2] for key in redis_of_the_roads.scan_iter("penstock:run:*", count=1000)}
+    assert {key for key in left if not key.endswith((":state", ":leases", ":leader"))} == set()
 
 
 def assert_right(journey: Journey) -> None:
