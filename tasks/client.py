@@ -57,4 +57,5 @@ def redis_faults() -> Iterator[None]:
     try:
         yield
     except redis.exceptions.RedisError as error:
-        raise InfrastructureError(f"Redis did not do what it was asked: {type(error).__name__}: {error}.") from error
+        said = str(error).rstrip(".")
+        raise InfrastructureError(f"Redis did not do what it was asked: {type(error).__name__}: {said}.") from error

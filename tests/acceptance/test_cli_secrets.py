@@ -100,7 +100,7 @@ def test_nothing_is_said_by_any_command(log_format: str, place: Place, tmp_path:
         until(lambda: (out / "_SUCCESS").exists(), "a sealed run", worker)
         client.config_set("requirepass", "another-one-now")
         client.client_kill_filter(skipme=True)
-        until(lambda: worker.log.read_text().count("Redis did not do what it was asked") > 1, "a refusal", worker)
+        until(lambda: "Redis did not do what it was asked" in worker.log.read_text(), "a refusal", worker)
         client.config_set("requirepass", PASSWORD)
     assert parent.is_running()
     worker.stop()
