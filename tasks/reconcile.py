@@ -69,6 +69,10 @@ class Reconciler:
     def _republish(self, batch: int) -> None:
         if not self.publisher.republish(batch):
             self.publisher.publish_planned(self.planner, self.planner.plan.entry(batch))
+        with redis_faults():
+            # What was begun goes on next, else it waits behind the whole window. Sent a moment ago, it is the newest
+            # message; where another came in between, that one is moved, and nothing is lost by it.
+            self.ledger.client.lmove(QUEUE_LIST, QUEUE_LIST, "LEFT", "RIGHT")
         self.republished += 1
 
     def _messages(self) -> tuple[set[int], set[int]]:

@@ -12,42 +12,42 @@ LONG_LINE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A document at so many hundredths of the corpus; ``reason`` is the one it must be quarantined with.
+    """A document at so many thousandths of the corpus; ``reason`` is the one it must be quarantined with.
 
     ``deadly`` are those that cost the process that computes them.
     """
 
-    percent: int
+    place: int
     way: str
     reason: str
     deadly: bool = True
 
     def index(self, documents: int) -> int:
         """Its place in a corpus of so many documents."""
-        return documents * self.percent // 100 + documents // 200
+        return documents * self.place // 1000 + documents // 200
 
     def id(self, documents: int) -> str:
         return f"doc-{self.index(documents)}"
 
 
 POISON = (
-    Poison(3, "segfault", "crash"),
-    Poison(13, "kill", "crash"),
-    Poison(23, "abort", "crash"),
-    Poison(33, "memory", "out_of_memory", deadly=False),
-    Poison(43, "hang", "timeout"),
-    Poison(53, "device", "crash"),
-    Poison(63, "nan", "not_finite", deadly=False),
-    Poison(73, "tokenise", "crash"),
-    Poison(83, "segfault", "crash"),
-    Poison(84, "kill", "crash"),
+    Poison(30, "segfault", "crash"),
+    Poison(130, "kill", "crash"),
+    Poison(230, "abort", "crash"),
+    Poison(330, "memory", "out_of_memory", deadly=False),
+    Poison(430, "hang", "timeout"),
+    Poison(530, "device", "crash"),
+    Poison(630, "nan", "not_finite", deadly=False),
+    Poison(730, "tokenise", "crash"),
+    Poison(830, "segfault", "crash"),
+    Poison(832, "kill", "crash"),
 )
 """The engine's part; the last two share a batch."""
 UNREADABLE = (
-    Poison(90, "lone surrogate", "bad_encoding", deadly=False),
-    Poison(93, "surrogate bytes", "bad_encoding", deadly=False),
+    Poison(900, "lone surrogate", "bad_encoding", deadly=False),
+    Poison(930, "surrogate bytes", "bad_encoding", deadly=False),
 )
-LONG_LINE = Poison(96, "1 GB line", "too_long", deadly=False)
+LONG_LINE = Poison(960, "1 GB line", "too_long", deadly=False)
 
 
 def text_of(number: int) -> str:

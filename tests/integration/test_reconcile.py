@@ -106,6 +106,16 @@ def test_a_message_that_was_only_out_of_sight_starts_its_time_anew(
     assert reconciler._missing_since == {}
 
 
+def test_what_was_begun_goes_on_next(run: Run, reconciler: Reconciler, take: Callable[[], int]) -> None:
+    """A batch whose worker died does not wait behind all that is in flight."""
+    run.publish(0, 1, 2)
+    assert take() == 0
+    claim(run, 0)
+    run.ledger.abandon("w1", uncount=True)
+    reconciler.sweep()
+    assert take() == 0
+
+
 def test_what_a_worker_is_at_is_left_alone(
     run: Run, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, take: Callable[[], int]
 ) -> None:
