@@ -13,8 +13,9 @@ from pipelines.batching import batches
 from pipelines.corpus import CorpusReader, check_unchanged, open_corpus
 from pipelines.corpus.regular import open_regular
 from pipelines.corpus.source_digest import source_digest
-from pipelines.documents import Batch, Cursor, Document, Reject, items_digest
+from pipelines.documents import Batch, Document, Reject, items_digest
 from pipelines.errors import CorpusChangedError, InfrastructureError, SurroundingsError
+from pipelines.lost_rows import with_lost_rows
 from pipelines.parts.plan import Plan, PlanEntry, entry_of
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
@@ -33,6 +34,7 @@ class Planner:
         self.spec = spec
         self.plan = Plan(store)
         self._rereader: CorpusReader | None = None
+        self._following: Iterator[Document | Reject] = iter(())
 
     def backlog(self) -> Iterator[PlanEntry]:
         """The planned batches that have no part yet, in order."""
@@ -78,26 +80,37 @@ class Planner:
 
         Raises CorpusChangedError where they are not the planned ones.
         """
-        reader = self._reader_at(entry)
-        items: list[Document | Reject] = []
-        warnings: list[Reject] = []
-        told = time.monotonic()
-        for item in reader:
-            items.append(item)
-            warnings += reader.take_warnings()
-            if not len(items) % _LOOK_ITEMS and time.monotonic() - told > PROGRESS_S:
-                on_progress()
-                told = time.monotonic()
-            if len(items) == entry.count:
-                break
-        if not self._are_planned(items, entry, reader.cursor):
+        try:
+            batch = self._read(entry, on_progress)
+        except BaseException:
+            self.close()  # what was interrupted does not go on
+            raise
+        if not self._are_planned(batch, entry):
             self.close()
             shard = self.spec.corpus.shards[min(entry.start.shard, len(self.spec.corpus.shards) - 1)]
             raise CorpusChangedError(
                 f"{shard.uri} is not what it was when batch {entry.batch} was planned.",
                 "Put the original file back, or start a new run in another folder.",
             )
-        return Batch(entry.batch, entry.first, items, warnings, entry.start, reader.cursor)
+        return batch
+
+    def _read(self, entry: PlanEntry, on_progress: Callable[[], object]) -> Batch:
+        reader, following = self._reader_at(entry)
+        items: list[Document | Reject] = []
+        warnings: list[Reject] = []
+        end, told = entry.start, time.monotonic()
+        for item, place in with_lost_rows(self.spec.corpus, entry, reader, following):
+            items.append(item)
+            end = place
+            warnings += reader.take_warnings()
+            if not len(items) % _LOOK_ITEMS and time.monotonic() - told > PROGRESS_S:
+                on_progress()
+                told = time.monotonic()
+            if len(items) == entry.count:
+                break
+        else:
+            end = reader.cursor
+        return Batch(entry.batch, entry.first, items, warnings, entry.start, end)
 
     def check_visible(self, entry: PlanEntry) -> None:
         """Raises SurroundingsError where this machine cannot see a file of a batch, InfrastructureError for faults."""
@@ -113,14 +126,16 @@ class Planner:
             except OSError as error:
                 raise InfrastructureError(f"{shard.uri} cannot be read: {error.strerror or error}.") from error
 
-    def _are_planned(self, items: Sequence[Document | Reject], entry: PlanEntry, end: Cursor) -> bool:
-        """Whether items that were read up to a place are those of a batch."""
-        if len(items) != entry.count:
+    def _are_planned(self, batch: Batch, entry: PlanEntry) -> bool:
+        """Whether a batch that was read is the planned one."""
+        if len(batch.items) != entry.count:
             return False
         if not entry.source_digest:
-            return items_digest(items) == entry.input_digest
+            return items_digest(batch.items) == entry.input_digest
+        if batch.end != entry.end:
+            return False
         try:  # after the items, so that what changed while they were read is noticed too
-            return end == entry.end and source_digest(self.spec.corpus, entry.start, end) == entry.source_digest
+            return source_digest(self.spec.corpus, entry.start, entry.end) == entry.source_digest
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -132,11 +147,13 @@ class Planner:
             self._rereader.close()
             self._rereader = None
 
-    def _reader_at(self, entry: PlanEntry) -> CorpusReader:
-        """A reader that stands at the entry; the open one where it does, since compressed files cannot be seeked."""
-        reader = self._rereader
-        if reader is not None and reader.cursor == entry.start:
-            return reader
-        self.close()
-        self._rereader = open_corpus(self.spec.corpus, entry.start)
-        return self._rereader
+    def _reader_at(self, entry: PlanEntry) -> tuple[CorpusReader, Iterator[Document | Reject]]:
+        """A reader that stands at the entry, and its items from there on.
+
+        The open one where it does: compressed files cannot be entered in the middle.
+        """
+        if self._rereader is None or self._rereader.cursor != entry.start:
+            self.close()
+            self._rereader = open_corpus(self.spec.corpus, entry.start)
+            self._following = iter(self._rereader)
+        return self._rereader, self._following

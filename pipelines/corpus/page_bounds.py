@@ -38,6 +38,15 @@ class _Pages(NamedTuple):
     row: npt.NDArray[np.int64]
 
 
+def planned_rows(path: str) -> int:
+    """The rows that a file's footer promises. Raises UnscannableError where it cannot be read."""
+    try:
+        with open_parquet(path) as file:
+            return sum(max(0, file.metadata.row_group(index).num_rows) for index in range(file.num_row_groups))
+    except DAMAGE as error:
+        raise UnscannableError(str(error)) from error
+
+
 class TextBounds:
     """Rows of a file, and upper bounds of their text. ``texts`` are the columns of text, ``used`` all that are read.
 

@@ -163,9 +163,12 @@ def test_a_batch_that_is_not_what_it_was_is_refused(
 def test_a_file_that_is_gone_is_named(store: Store, small_corpus: Path) -> None:
     planner = Planner(store, spec_of(small_corpus))
     plan_all(planner)
-    small_corpus.unlink()
+    place = small_corpus.rename(small_corpus.with_name("elsewhere"))
     with pytest.raises(CorpusChangedError, match=str(small_corpus)):
         planner.read(planner.plan.entry(0))
+    place.rename(small_corpus)
+    assert len(planner.read(planner.plan.entry(0)).items) == 32
+    planner.close()
 
 
 def test_a_batch_over_two_files_blames_the_one_it_begins_in(store: Store, small_corpus: Path, tmp_path: Path) -> None:

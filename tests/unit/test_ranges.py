@@ -22,10 +22,14 @@ from hypothesis import strategies as st
 from pipelines.batching import batches
 from pipelines.corpus import blocks, line_scan, lines, open_corpus
 from pipelines.corpus.source_digest import source_digest
-from pipelines.documents import CORPUS_START, Batch
+from pipelines.documents import CORPUS_START, Batch, Reason, Reject
 from pipelines.parts.plan import PlanEntry
+from pipelines.parts.store import Store
+from pipelines.planning import Planner
 from pipelines.ranges import Ranges
-from pipelines.spec import CorpusSpec, Format, Shard
+from pipelines.spec import CorpusSpec, Dtype, Format, ModelRef, Pooling, RunSpec, Shard, embedding_feature
+
+MODEL = ModelRef("m", "/m", "", "roberta", "d" * 64, "e" * 64, "f" * 64, 2, 512)
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "none": lambda data: data,
@@ -190,3 +194,36 @@ def test_what_cannot_be_scanned_is_read(tmp_path: Path) -> None:
     ranges = check(CorpusSpec(shards), (6, 2**25))
     assert ranges.scanned > 0 < ranges.read
     assert check(CorpusSpec((shard_of(whole, Format.TEXT),), whole_files=True), (6, 2**25)).read == 1
+
+
+def test_rows_that_cannot_be_read_are_rejects_one_by_one(tmp_path: Path) -> None:
+    """The footer promised them when they were planned: what comes after them keeps its place."""
+    path, after = tmp_path / "rows.parquet", tmp_path / "after.jsonl"
+    rows = [{"id": f"row-{number}", "text": f"text {number} " + "x" * 40} for number in range(60)]
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=20, use_dictionary=False, compression="none")
+    after.write_text('{"id": "after", "text": "all that"}\n')
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(1).column(1)
+    place = column.data_page_offset + column.total_compressed_size // 2
+    data[place : place + 300] = b"\xff" * 300
+    path.write_bytes(data)
+    spec = RunSpec(
+        corpus=CorpusSpec((shard_of(path, Format.PARQUET), shard_of(after, Format.JSONL))),
+        model=MODEL,
+        features=(embedding_feature(MODEL, Pooling.MEAN, alone=True),),
+        max_tokens=512,
+        dtype=Dtype.FLOAT32,
+        batch_documents=7,
+    )
+    planner = Planner(Store(tmp_path / "out"), spec)
+    entries = list(planner.ranges())
+    assert [entry.count for entry in entries] == [7] * 8 + [5]
+    batches_read = [planner.read(entry) for entry in entries]
+    assert [batch.end for batch in batches_read] == [entry.end for entry in entries]
+    items = [item for batch in batches_read for item in batch.items]
+    lost = [item for item in items if isinstance(item, Reject) and item.reason is Reason.DAMAGED_FILE]
+    assert 20 <= lost[0].origin.offset < 40
+    assert [item.origin.offset for item in lost] == list(range(lost[0].origin.offset, 42))  # where a batch ends
+    assert [item.id for item in lost] == [f"rows.parquet#{item.origin.offset}" for item in lost]
+    others = [item.id for item in items if item not in lost]
+    assert others == [f"row-{n}" for n in range(60) if not lost[0].origin.offset <= n < 42] + ["after"]
