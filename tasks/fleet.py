@@ -44,9 +44,20 @@ def live_workers(client: redis.Redis) -> list[WorkerEntry]:
         now = float(client.time()[0])
         live: list[WorkerEntry] = []
         for owner, value in entries.items():
-            entry = WorkerEntry(owner=owner.decode(), **json.loads(value))
-            if now - entry.seen > WORKER_SILENCE_S:
+            entry = _entry(owner, value)
+            if entry is None or now - entry.seen > WORKER_SILENCE_S:
                 client.hdel(WORKERS, owner)
             else:
                 live.append(entry)
     return sorted(live, key=lambda entry: (entry.host, entry.slot))
+
+
+def _entry(owner: bytes, value: bytes) -> WorkerEntry | None:
+    """What a supervisor reported; None for what none did."""
+    try:
+        report = json.loads(value)
+        return WorkerEntry(
+            owner.decode(), str(report["host"]), str(report["slot"]), str(report["device"]), float(report["seen"])
+        )
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
+        return None

@@ -6,6 +6,7 @@ store are the record, and whoever leads the run rebuilds it from there.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import redis
 
+from pipelines.parts.run_document import is_run_id
 from tasks.client import redis_faults
 from tasks.keys import ENDED_LEASES_S, RUNS, STATE_LIFETIME_S, body_key, run_key
 
@@ -226,10 +228,11 @@ class Ledger:
 
 
 def known_runs(client: redis.Redis) -> dict[str, str]:
-    """Run → folder of the runs that are open in this Redis."""
+    """Run → folder of the runs that are open in this Redis; what cannot be one is left out."""
     with redis_faults():
         entries = cast(dict[bytes, bytes], client.hgetall(RUNS))
-    return {_text(run): _text(folder) for run, folder in entries.items()}
+    known = {run.decode(errors="replace"): os.fsdecode(folder) for run, folder in entries.items()}
+    return {run: folder for run, folder in known.items() if is_run_id(run)}
 
 
 def _text(value: bytes | str | int | float) -> str:

@@ -77,7 +77,10 @@ def open_run(
 def refuse_foreign(out: Path) -> None:
     """Raises ForeignFolderError for what cannot become a run's folder, and InputError for what cannot be a folder."""
     try:
+        str(out).encode()  # it is written into JSON and into Redis, and read by other programs
         out.exists()
+    except UnicodeEncodeError:
+        raise InputError(f"--out {str(out)!r} is not UTF-8.", "Choose another --out.") from None
     except OSError as error:
         raise InputError(f"--out {out} cannot be a folder: {error.strerror}.", "Choose another --out.") from error
     if out.exists() and not out.is_dir():

@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     as_json, debug = "--json" in given, "--debug" in given
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, where nothing has to be ended in order
     try:
+        _refuse_nul(given)
         code = cli.main(args=given, prog_name="penstock", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
@@ -76,6 +77,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         emit_error(bug, as_json=as_json)
         code = bug.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_nul(arguments: list[str]) -> None:
+    """No file, column or address has a NUL in it; the first system call that sees one would fail as a bug."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise UsageError("An argument holds a NUL, which no name can.", "Leave it out.")
 
 
 def _help(error: click.UsageError) -> str:

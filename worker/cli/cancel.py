@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pipelines.errors import InputError, SurroundingsError
+from pipelines.errors import InputError, SurroundingsError, UsageError
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.store import Store
 from tasks.lead import is_led
@@ -35,6 +35,8 @@ POLL_S = 0.1
 def cancel(**flags: Any) -> int:
     """End the run in DIR (or by its id): its workers stop after the micro-batch at hand, what is committed stays."""
     settings = load(broker_url=flags["broker"])
+    if not flags["which"]:
+        raise UsageError("No run is named.", "`penstock status` lists the known ones.")
     ((run, folder),) = folders(flags["which"], settings).items()
     store: Store | None = None
     if run == "" or folder.is_dir():

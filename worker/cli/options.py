@@ -134,6 +134,17 @@ def result_options(command: Command) -> Command:
     )(command)
 
 
+def _refuse_bytes(flags: dict[str, Any]) -> None:
+    """What becomes part of the spec must be text: the command line may give bytes that are not UTF-8."""
+    for name in ("prefix", "pair_column", "id_column", "text_column", "keep", "classify", "encoding"):
+        for value in flags[name] if isinstance(flags[name], tuple) else (flags[name] or "",):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} {value!r} is not UTF-8.", "Write it in UTF-8.") from None
+
+
 def corpus_options(flags: dict[str, Any]) -> CorpusOptions:
     """How the corpus is to be read, from the flags of :func:`spec_options`."""
     return CorpusOptions(
@@ -152,6 +163,7 @@ def corpus_options(flags: dict[str, Any]) -> CorpusOptions:
 
 def make_request(flags: dict[str, Any], *, dtype: Dtype, batch_documents: int, spool_to: Path) -> Request:
     """The request of the flags of :func:`spec_options`; standard input is spooled into a folder first."""
+    _refuse_bytes(flags)
     arguments = tuple(flags["corpus"])
     if "-" in arguments:
         if flags["format_"] == "auto":

@@ -19,7 +19,7 @@ def emit(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE, default=_plain).decode())
     else:
-        click.echo(text)
+        click.echo("\n".join(map(printable, text.split("\n"))))
     sys.stdout.flush()
 
 
@@ -34,7 +34,7 @@ def emit_error(error: PenstockError, *, as_json: bool) -> None:
 
 def printable(text: str) -> str:
     """A text that stays on its line and does not talk to the terminal: names of files and ids may hold anything."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in text)
 
 
 def fault(error: PenstockError) -> dict[str, str]:
