@@ -18,6 +18,7 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any, cast
 
+import redis.exceptions
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as kombu_redis
 
@@ -57,6 +58,10 @@ class SafeChannel(kombu_redis.Channel):
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Those of BRPOP and of broadcasts are left as they are: kombu watches them, and registers their sockets."""
+        if self.connection is None:
+            # Closed by an error while something is published on it: kombu opens another channel for this exception
+            # and fails on None for good without it.
+            raise redis.exceptions.ConnectionError("The channel is closed")
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
         if not asynchronous:
             parameters["connection_class"] = doubting(parameters["connection_class"])

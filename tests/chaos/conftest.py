@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from chaos.disturbance import PATIENCE_S, Command, rows
+from chaos.scenes import Outcomes, stage
 
 DOCUMENTS = 900
 BATCH_DOCUMENTS = 30
@@ -54,6 +55,17 @@ def thin_model(make_model: Callable[..., Path], texts: list[str], tmp_path_facto
     """A checkpoint that stands in for one, eight wide: for the model that computes nothing."""
     out = tmp_path_factory.mktemp("thin") / "model"
     return make_model(texts, out, vocab_size=600, max_positions=130, hidden_size=8)
+
+
+@pytest.fixture(scope="session")
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, thin_model: Path
+) -> Iterator[Outcomes]:
+    """The scenes of all tests that are to run, played at the same time from the first of them on."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    names = [item.callspec.params["name"] for item in items if "outcomes" in item.fixturenames]
+    with stage(names, tmp_path_factory.mktemp("stage"), thin_model) as outcomes:
+        yield outcomes
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pytest
 import redis
 from chaos.disturbance import Command, rows, until_parts
 from chaos.noop_model import vectors
@@ -26,6 +25,8 @@ TESTS = Path(__file__).resolve().parents[1]
 DOCUMENTS, BATCH_DOCUMENTS = 600, 15
 BATCHES = DOCUMENTS // BATCH_DOCUMENTS
 AT_ONCE = 8
+LONG = bool(os.environ.get("CHAOS_LONG"))
+"""Longer and more of everything; not in every run of the tests."""
 LINE = re.compile(r"\d\d:\d\d:\d\d |penstock: |\{")
 """How each line of a command begins: nothing it says takes two."""
 
@@ -116,32 +117,45 @@ class Scene:
 
 Play = Callable[[Scene], None]
 Outcomes = Mapping[str, Future[None]]
+SCENES: dict[str, tuple[str, Play]] = {}
+"""Name → the module that it is tested in, and what is done."""
+
+
+def scene(name: str) -> Callable[[Play], Play]:
+    """Take a function in as a scene; it is played with others at the same time, and tested under its name."""
+
+    def take(play: Play) -> Play:
+        assert name not in SCENES
+        SCENES[name] = play.__module__, play
+        return play
+
+    return take
+
+
+def scenes_of(module: str) -> list[str]:
+    """The names of a module's scenes."""
+    return [name for name, (its, _) in SCENES.items() if its == module]
 
 
 @contextlib.contextmanager
-def played(scenes: Mapping[str, Play], folder: Path, model: Path, *, at_once: int = AT_ONCE) -> Iterator[Outcomes]:
+def stage(names: Sequence[str], folder: Path, model: Path) -> Iterator[Outcomes]:
     """Play scenes, several at the same time: most of each is waiting. Their outcomes come as they end."""
     corpus = write_corpus(folder / "corpus.jsonl")
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(at_once))
-        outcomes = {}
-        for name, play in scenes.items():
-            place = folder / name.replace(" ", "-")
-            place.mkdir()
-            server = stack.enter_context(Server())
-            proxy = stack.enter_context(Proxy(str(server.socket)))
-            scene = Scene(place, corpus, model, server, proxy)
-            outcomes[name] = pool.submit(_play, play, scene)
-        yield outcomes
-        pool.shutdown(wait=True, cancel_futures=True)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scene") as pool:
+        try:
+            yield {
+                name: pool.submit(_play, SCENES[name][1], folder / name.replace(" ", "-"), corpus, model)
+                for name in names
+            }
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _play(play: Play, scene: Scene) -> None:
-    with contextlib.closing(scene):
-        play(scene)
-
-
-def selected(request: pytest.FixtureRequest, scenes: Mapping[str, Play]) -> dict[str, Play]:
-    """Of a module's scenes those whose tests are to run."""
-    wanted = {getattr(item, "callspec", None) and item.callspec.params.get("scene") for item in request.session.items}
-    return {name: play for name, play in scenes.items() if name in wanted}
+def _play(play: Play, folder: Path, corpus: Path, model: Path) -> None:
+    folder.mkdir()
+    with (
+        Server() as server,
+        Proxy(str(server.socket)) as proxy,
+        contextlib.closing(Scene(folder, corpus, model, server, proxy)) as one,
+    ):
+        play(one)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
 from chaos.disturbance import until
-from chaos.scenes import BATCHES, Outcomes, Play, Scene, played, selected
+from chaos.scenes import BATCHES, Outcomes, Scene, scene, scenes_of
 
 from tasks.keys import QUEUE_LIST
 
@@ -33,15 +31,16 @@ def multiply(client: redis.Redis, over: threading.Event, seen: set[bytes]) -> No
             client.rpush(QUEUE_LIST, *copies)
 
 
-def thrice(scene: Scene) -> None:
+@scene("thrice and shuffled")
+def thrice(on: Scene) -> None:
     """Each message three times and shuffled, to two commands' workers."""
     over, seen = threading.Event(), set[bytes]()
-    multiplier = threading.Thread(target=multiply, args=(scene.client, over, seen))
+    multiplier = threading.Thread(target=multiply, args=(on.client, over, seen))
     multiplier.start()
     try:
-        other = scene.start("worker", "--devices", "cpu", "--broker", scene.url)
-        command = scene.run()
-        scene.ends_well(command)
+        other = on.start("worker", "--devices", "cpu", "--broker", on.url)
+        command = on.run()
+        on.ends_well(command)
     finally:
         over.set()
         multiplier.join()
@@ -49,76 +48,63 @@ def thrice(scene: Scene) -> None:
     assert other.process.poll() is None
 
 
-def too_late(scene: Scene) -> None:
+@scene("too late")
+def too_late(on: Scene) -> None:
     """The messages of a sealed run come again in the middle of the next one."""
-    first = scene.run()
+    first = on.run()
     stale: set[bytes] = set()
     while first.process.poll() is None:
-        stale.update(scene.client.lrange(QUEUE_LIST, 0, -1))
+        stale.update(on.client.lrange(QUEUE_LIST, 0, -1))
         time.sleep(0.05)
-    scene.ends_well(first)
-    before = {path.name: path.stat().st_mtime_ns for path in (scene.out / "data").iterdir()}
+    on.ends_well(first)
+    before = {path.name: path.stat().st_mtime_ns for path in (on.out / "data").iterdir()}
     assert len(stale) >= BATCHES // 2
-    second_out = scene.folder / "second"
-    second = scene.start(*scene.arguments("run", second_out), "--broker", scene.url)
-    until(lambda: scene.committed(second_out) >= 5, "five parts", second)
-    scene.client.lpush(QUEUE_LIST, *stale)
-    scene.client.rpush(QUEUE_LIST, *stale)
-    scene.ends_well(second, second_out)
-    assert {path.name: path.stat().st_mtime_ns for path in (scene.out / "data").iterdir()} == before
-    scene.assert_right(scene.out)
+    second_out = on.folder / "second"
+    second = on.start(*on.arguments("run", second_out), "--broker", on.url)
+    until(lambda: on.committed(second_out) >= 5, "five parts", second)
+    on.client.lpush(QUEUE_LIST, *stale)
+    on.client.rpush(QUEUE_LIST, *stale)
+    on.ends_well(second, second_out)
+    assert {path.name: path.stat().st_mtime_ns for path in (on.out / "data").iterdir()} == before
+    on.assert_right(on.out)
 
 
-def two_runs(scene: Scene) -> None:
+@scene("two runs")
+def two_runs(on: Scene) -> None:
     """Two runs at the same time on one Redis, whose workers take from both."""
-    other_out = scene.folder / "other"
-    command = scene.run()
-    other = scene.start(*scene.arguments("run", other_out), "--broker", scene.url)
-    scene.ends_well(command)
-    scene.ends_well(other, other_out)
+    other_out = on.folder / "other"
+    command = on.run()
+    other = on.start(*on.arguments("run", other_out), "--broker", on.url)
+    on.ends_well(command)
+    on.ends_well(other, other_out)
 
 
-def two_deployments(scene: Scene) -> None:
+@scene("two deployments")
+def two_deployments(on: Scene) -> None:
     """A worker of somebody else on the same Redis, who cannot see the run's folder: it costs time only."""
-    blind = scene.start("worker", "--devices", "cpu", "--broker", scene.url, include="chaos.blind_worker")
+    blind = on.start("worker", "--devices", "cpu", "--broker", on.url, include="chaos.blind_worker")
     until(lambda: "listening" in blind.log.read_text(), "a worker that listens", blind)
-    command = scene.run()
-    scene.ends_well(command)
+    command = on.run()
+    on.ends_well(command)
     assert "cannot do the run" in blind.log.read_text()
 
 
-def clocks(scene: Scene) -> None:
+@scene("clocks an hour off")
+def clocks(on: Scene) -> None:
     """One worker's clock is an hour fast, another's an hour slow: leases are on the server's clock."""
     skewed = [
-        scene.start("worker", "--devices", "cpu", "--broker", scene.url, include="chaos.skewed_clock", SKEW_S=str(skew))
+        on.start("worker", "--devices", "cpu", "--broker", on.url, include="chaos.skewed_clock", SKEW_S=str(skew))
         for skew in (HOUR_S, -HOUR_S)
     ]
     for worker in skewed:
         until(lambda worker=worker: "listening" in worker.log.read_text(), "a worker that listens", worker)
-    command = scene.run(NOOP_PAUSE_S="0.3")
-    scene.ends_well(command)
+    command = on.run(NOOP_PAUSE_S="0.3")
+    on.ends_well(command)
     for worker in skewed:
         assert "Part committed" in worker.log.read_text(), worker.tail()
-    assert scene.attempts() == [1] * BATCHES
+    assert on.attempts() == [1] * BATCHES
 
 
-SCENES: dict[str, Play] = {
-    "thrice and shuffled": thrice,
-    "too late": too_late,
-    "two runs": two_runs,
-    "two deployments": two_deployments,
-    "clocks an hour off": clocks,
-}
-
-
-@pytest.fixture(scope="module")
-def outcomes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, thin_model: Path
-) -> Iterator[Outcomes]:
-    with played(selected(request, SCENES), tmp_path_factory.mktemp("duplicates"), thin_model) as outcomes:
-        yield outcomes
-
-
-@pytest.mark.parametrize("scene", SCENES)
-def test_messages_that_lie(outcomes: Outcomes, scene: str) -> None:
-    outcomes[scene].result()
+@pytest.mark.parametrize("name", scenes_of(__name__))
+def test_messages_that_lie(outcomes: Outcomes, name: str) -> None:
+    outcomes[name].result()

@@ -79,3 +79,12 @@ def test_the_kernel_watches_too(url: str) -> None:
         assert connection._sock.getsockopt(6, option) == value
     client.connection_pool.release(connection)
     client.close()
+
+
+def test_a_channel_that_was_closed_says_so_in_words_that_kombu_knows(url: str) -> None:
+    """While connections are cut again and again, kombu publishes on closed channels, and failed there on None."""
+    with make_app(url) as app, app.connection_for_write() as connection:
+        channel = connection.channel()
+        channel.close()
+        with pytest.raises(connection.recoverable_connection_errors, match="closed"):
+            channel.queue_declare("penstock.extract")
