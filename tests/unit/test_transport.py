@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,9 +18,10 @@ from pipelines.batching import batches
 from pipelines.corpus import CorpusOptions, discover, open_corpus, parse_keep
 from pipelines.documents import Batch, Cursor, Document, Origin, Reason, Reject, Stage, items_digest
 from pipelines.errors import BatchError, RunError
+from pipelines.parts.plan import entry_of
 from pipelines.spec import KeptColumn
 from tasks import transport
-from tasks.transport import decode, encode
+from tasks.transport import check_planned, decode, encode
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 any_text = st.text(max_size=20)  # with lone surrogates: what evidence may hold
@@ -171,6 +173,64 @@ def test_a_stream_of_something_else_is_refused() -> None:
         writer.write_batch(pa.record_batch({"x": [1]}))
     with pytest.raises(BatchError, match="damaged"):
         decode(sink.getvalue().to_pybytes(), ())
+
+
+FIVE = Batch(3, 9, [Document(str(n), f"text {n} " * 9, None, Origin("/c", n, n)) for n in range(5)])
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**42, 2**31 + 1])
+def test_a_body_that_would_become_too_much_is_not_decompressed(size: int) -> None:
+    body = bytearray(encode(FIVE, ()))
+    place = body.index(b"\x28\xb5\x2f\xfd") - 8  # a zstd frame, and before it the size that it says it becomes
+    body[place : place + 8] = size.to_bytes(8, "little")
+    with pytest.raises(BatchError, match="it says that it becomes"):
+        decode(bytes(body), ())
+
+
+def test_what_a_body_becomes_is_added_up_over_its_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = encode(FIVE, ())
+    sizes = [limit for limit in range(0, 4000, 50) if _is_taken(body, limit, monkeypatch)]
+    assert sizes == list(range(sizes[0], 4000, 50))
+    assert sizes[0] > sum(len(item.text) for item in FIVE.documents)
+
+
+def _is_taken(body: bytes, limit: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(transport, "MAX_DECODED_BYTES", limit)
+    try:
+        return decode(body, ()) == FIVE
+    except BatchError:
+        return False
+
+
+def test_a_batch_that_no_worker_would_take_is_the_runs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_DECODED_BYTES", 100)
+    with pytest.raises(RunError, match=r"Batch 3 takes .* a worker accepts 100\. Start the run anew"):
+        encode(FIVE, ())
+
+
+def test_a_body_with_other_columns_is_refused() -> None:
+    kept = Batch(0, 0, [Document("a", "b", None, Origin("/c", 0, 1), (7,))])
+    for written, wanted in ((KEEP[:1], ()), (KEEP[:1], KEEP[1:2]), (KEEP[:1], KEEP[:2])):
+        with pytest.raises(BatchError, match="its columns are others"):
+            decode(encode(kept, written), wanted)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        replace(FIVE, number=4),
+        replace(FIVE, first=8),
+        replace(FIVE, items=FIVE.items[:-1]),
+        replace(FIVE, items=[*FIVE.items[1:], FIVE.items[0]]),
+        replace(FIVE, items=[FIVE.documents[0]._replace(text="what nobody wrote"), *FIVE.items[1:]]),
+        replace(FIVE, items=[FIVE.documents[0]._replace(id="another"), *FIVE.items[1:]]),
+        replace(FIVE, start=Cursor(1)),
+    ],
+)
+def test_a_body_that_was_not_planned_is_refused(forged: Batch) -> None:
+    check_planned(decode(encode(FIVE, ()), ()), entry_of(FIVE))
+    with pytest.raises(BatchError, match="The body of batch 3 in Redis is not what was planned"):
+        check_planned(decode(encode(forged, ()), ()), entry_of(FIVE))
 
 
 def test_a_body_that_redis_would_not_take_is_the_runs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
