@@ -17,6 +17,7 @@ from pipelines.parts.store import Store, storage
 BUCKET_ROWS = 250_000
 MAX_BUCKETS = 256  # open files at a time
 _SPREAD_ROWS = 65_536  # a step of spreading writes to every file: small parts are gathered for it
+_GATHERED_CHUNKS = 256  # a chunk takes 2 kB, however few its rows
 _HASHED_ROWS = 8192  # hashing takes about 70 bytes of memory for each byte
 _BASE = 0x9E3779B97F4A7C15  # odd, hence invertible modulo 2**64
 _SCHEMA = pa.schema([pa.field("id", pa.large_string())])
@@ -28,7 +29,7 @@ def count_duplicates(store: Store, parts: Iterable[str], rows: int, *, bucket_ro
     All rows of one id end up in the same bucket, so buckets can be counted one by one. Raises InfrastructureError
     where the storage fails; damaged parts must have been found before.
     """
-    return _count(store, _ids(store, parts), rows, bucket_rows, spread_by=1)
+    return _count(store, _gathered(_ids(store, parts)), rows, bucket_rows, spread_by=1)
 
 
 def _count(store: Store, ids: Iterable[pa.Array], rows: int, bucket_rows: int, *, spread_by: int) -> int:
@@ -38,14 +39,16 @@ def _count(store: Store, ids: Iterable[pa.Array], rows: int, bucket_rows: int, *
     paths = [store.new_temporary() for _ in range(buckets)]
     try:
         with storage("write", paths[0].parent):
-            counts = _spread(_gathered(ids), paths, spread_by)
+            counts = _spread(ids, paths, spread_by)
         found = 0
         for path, count in zip(paths, counts, strict=True):
+            there = _gathered(_stored(path))
             if spread_by == 1 and count > 2 * bucket_rows:
-                found += _count(store, _stored(path), count, bucket_rows, spread_by=buckets)
+                found += _count(store, there, count, bucket_rows, spread_by=buckets)
             else:  # what was spread twice and is still too large has few ids, many times
-                found += _duplicates(_stored(path))
-            path.unlink()
+                found += _duplicates(there)
+            with storage("remove", path):
+                path.unlink()
         return found
     finally:
         for path in paths:
@@ -66,7 +69,7 @@ def _gathered(chunks: Iterable[pa.Array]) -> Iterator[pa.Array]:
     for chunk in chunks:
         waiting.append(chunk)
         rows += len(chunk)
-        if rows >= _SPREAD_ROWS:
+        if rows >= _SPREAD_ROWS or len(waiting) >= _GATHERED_CHUNKS:
             yield pa.concat_arrays(waiting)
             waiting, rows = [], 0
     if waiting:

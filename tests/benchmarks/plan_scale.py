@@ -170,7 +170,7 @@ def feed(store: Store, batches: int, ends: int, window: int) -> dict[str, Any]:
                 time.sleep(0.005)
             looked = time.perf_counter()
             done = leader.ledger.state().batches
-            if done >= batches * (len(points) + 1) / POINTS:
+            if done > before and done >= batches * (len(points) + 1) / POINTS:
                 spent, taken = time.process_time() - cpu, looked - stretch
                 points.append(
                     {
@@ -204,14 +204,16 @@ def feed(store: Store, batches: int, ends: int, window: int) -> dict[str, Any]:
 
 
 def resume(store: Store, batches: int) -> dict[str, Any]:
-    """What opening the finished plan again takes: its end, its backlog, and what `status` asks."""
+    """What opening the finished plan again takes, of the clock and of CPU: its end, its backlog, what `status` asks."""
+    begun = time.process_time()
     times: dict[str, list[float]] = {"tail": [], "entries": [], "backlog": [], "status": [], "one_entry": []}
     timed(lambda: Plan(store).tail(), times["tail"])()
     timed(lambda: sum(1 for _ in Plan(store).entries()), times["entries"])()
     assert sum(timed(lambda: [1 for _ in Planner(store, SPEC).backlog()], times["backlog"])()) == 0
     assert timed(lambda: status(store, RUN, None), times["status"])().committed == batches
     timed(lambda: Plan(store).entry(batches // 3), times["one_entry"])()
-    return {name: round(value[0], 3) for name, value in times.items()} | {"rss": rss()}
+    cpu = round(time.process_time() - begun, 2)
+    return {name: round(value[0], 3) for name, value in times.items()} | {"cpu_all": cpu, "rss": rss()}
 
 
 def measure_seal(root: Path, batches: int, rows: int) -> dict[str, Any]:
@@ -251,14 +253,22 @@ def make_parts(root: Path, batches: int, rows: int) -> None:
 
 
 def seal_there(answer: Any, root: Path) -> None:
-    store, before, begun = Store(root), rss(), time.perf_counter()
+    store, before, begun, cpu = Store(root), rss(), time.perf_counter(), time.process_time()
     summary = seal(store, RUN)
     taken = time.perf_counter() - begun
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
     assert summary.state == "sealed"
     sizes = {"part_bytes": summary.bytes // summary.parts, "manifest_bytes": store.size("_manifest.json")}
-    answer.send({"seal": round(taken, 2), "rss_before": before, "rss_peak": peak, **sizes})
+    answer.send(
+        {
+            "seal": round(taken, 2),
+            "seal_cpu": round(time.process_time() - cpu, 2),
+            "rss_before": before,
+            "rss_peak": peak,
+            **sizes,
+        }
+    )
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ enough for all, so --documents should be a million at most, and what the feeder 
 
 Prints one JSON object. Rates are in documents per second of the clock, so other programs lower them; CPU seconds are
 given too. ``tenths`` are the rates of committing each tenth of the batches after the first; ``end_over_start`` divides
-the median of the last three by that of the first three.
+the median of the last three by that of the first three. The same in CPU time is there for machines that are shared.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from unit_costs import write_corpus
 
@@ -55,10 +56,12 @@ def kind_of(process: psutil.Process) -> str | None:
 
 
 class Watch:
-    """Resident bytes and CPU seconds of the command and all that it started, by kind."""
+    """Resident bytes and CPU seconds of the command and all that it started, by kind; the parts there are."""
 
-    def __init__(self, root: psutil.Process) -> None:
+    def __init__(self, root: psutil.Process, parts: Path) -> None:
         self.root = root
+        self.parts = parts
+        self.progress: list[tuple[int, float]] = []
         self.begun = time.monotonic()
         self.memory: dict[str, list[tuple[float, int]]] = {}
         self.cpu: dict[str, float] = {}
@@ -75,6 +78,17 @@ class Watch:
                 self.cpu[kind] = times.user + times.system
         except psutil.NoSuchProcess:
             return
+        if self.parts.is_dir():
+            self.progress.append((sum(1 for _ in self.parts.iterdir()), sum(self.cpu.values())))
+
+    def cpu_tenths(self, documents: int) -> list[float]:
+        """Microseconds of CPU of all processes together for a document, in each tenth of the parts."""
+        parts, spent = np.array(self.progress, float).T
+        ends = np.linspace(parts[parts > 0][0], parts[-1], 11)
+        seen, first = np.unique(parts, return_index=True)
+        places = np.interp(ends, seen, spent[first])
+        share = documents * (parts[-1] - ends[0]) / parts[-1] / 10
+        return [round(float(value), 2) for value in np.diff(places) / share * 1e6]
 
     def summary(self) -> dict[str, Any]:
         """Of each kind: its largest size in the second fifth of the run, in the fifth before the last, and of all."""
@@ -134,7 +148,7 @@ def main() -> None:
     begun = time.monotonic()
     with (given.out / "run.json").open("wb") as stdout, (given.out / "run.log").open("wb") as stderr:
         process = subprocess.Popen([str(word) for word in command], stdout=stdout, stderr=stderr, env=environment)
-        watch = Watch(psutil.Process(process.pid))
+        watch = Watch(psutil.Process(process.pid), out / "data")
         while process.poll() is None:
             watch.look()
             time.sleep(0.5)
@@ -153,6 +167,7 @@ def main() -> None:
         "documents_per_second_working": round(given.documents / max(summary["seconds"], 1e-9)),
         "redis_peak_bytes": summary["redis_peak_bytes"],
         **rates(out),
+        "cpu_us_per_document_tenths": watch.cpu_tenths(given.documents),
         "processes": watch.summary(),
     }
     print(json.dumps(result, indent=1))
