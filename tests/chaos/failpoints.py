@@ -1,9 +1,9 @@
-"""Named points of a document's journey at which a process is struck: imported from outside, in tests only.
+"""Named points of a document's journey at which a process is struck, and the ways to be struck; in tests only.
 
-A worker's processes import this module by ``PENSTOCK_INCLUDE``, commands by ``chaos.launcher``. A journey is a folder
-with the run's folder ``out`` in it and a file ``armed`` with the names of a point and of a way. What happens is noted
-beside it: ``reached`` has a byte for each time that the armed point was reached, ``fired`` is there once it has struck,
-which it does one time, whichever process comes by.
+``chaos.failpoint_places`` puts the points into the code. A journey is a folder with the run's folder ``out`` in it
+and a file ``armed`` with the names of a point and of a way. What happens is noted beside it: ``reached`` has a byte for
+each time that the armed point was reached, ``fired`` is there once it has struck, which it does one time, whichever
+process comes by.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import os
 import signal
 import time
@@ -21,21 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import redis.exceptions
-from celery.signals import task_postrun
-from chaos.noop_model import NoopExtractor
 
 from pipelines.errors import ProcessError
-from pipelines.parts import manifest, quarantine, receipts, sink, store
-from pipelines.parts.layout import MANIFEST, PLAN, PLAN_SEALED, QUARANTINE, RUN, SUCCESS, part_name
-from tasks import acknowledge, extract, flight
+from pipelines.parts import store
+from pipelines.parts.layout import PLAN, RUN, SUCCESS, part_name
 from tasks.client import redis_faults
-from tasks.ledger import Ledger
-from tasks.reconcile import Reconciler
-from tasks.transport import Bodies
 
-REGISTRY = Path(os.environ["FAILPOINTS"])
+REGISTRY = Path(os.environ.get("FAILPOINTS", os.devnull))
 """A folder with a file for each run that is struck: its journey."""
-LEASE_S = float(os.environ["PENSTOCK_LEASE_S"])
+LEASE_S = 3.0
 PATIENCE_S = 120
 POLL_S = 0.05
 
@@ -108,13 +101,29 @@ _now: Journey | None = None
 _slept: Journey | None = None
 
 
-def follow(folder: Path) -> None:
-    """This process is the feeder of a journey from now on."""
+def take_up(journey: Journey | None) -> None:
+    """This process works on a journey from now on, or on none."""
     global _now
-    _now = Journey("feeder", folder) if (folder / "armed").exists() else None
+    _now = journey
 
 
-def _journey(side: str, run: str, batch: int) -> Journey | None:
+def feed(folder: Path) -> None:
+    """This process is the feeder of a journey from now on."""
+    take_up(Journey("feeder", folder) if (folder / "armed").exists() else None)
+
+
+def in_hand() -> Journey | None:
+    """The journey that this process works on."""
+    return _now
+
+
+def slept() -> Journey | None:
+    """The journey in which this process has overslept."""
+    return _slept
+
+
+def journey_of(side: str, run: str, batch: int) -> Journey | None:
+    """The journey of a run, if it is one that is struck."""
     try:
         return Journey(side, Path((REGISTRY / run).read_text()), batch)
     except FileNotFoundError:
@@ -178,6 +187,8 @@ def sleep(journey: Journey, name: str) -> None:
         _lose_lock(out)
         planned = len(list((out / PLAN).glob("seg-*")))
         journey.note("asleep")
+        if (out / SUCCESS).exists():  # nothing is left to be taken over
+            time.sleep(1.5 * LEASE_S)
         _until(lambda: (out / SUCCESS).exists() or len(list((out / PLAN).glob("seg-*"))) > planned)
     elif POINTS[name].overtaken:
         _until((out / part_name(journey.batch)).exists)
@@ -205,131 +216,3 @@ def _lose_lock(out: Path) -> None:
     for descriptor in os.listdir("/proc/self/fd"):
         if os.path.realpath(f"/proc/self/fd/{descriptor}") == str((out / RUN).resolve()):
             fcntl.flock(int(descriptor), fcntl.LOCK_UN)
-
-
-# -- where the points are
-
-
-def _wrap(owner: Any, name: str, before: Callable[..., Any] | None, after: Callable[..., Any] | None = None) -> None:
-    function = getattr(owner, name)
-
-    @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
-        if before is not None:
-            before(*arguments)
-        result = function(*arguments, **options)
-        if after is not None:
-            after(*arguments)
-        return result
-
-    setattr(owner, name, call)
-
-
-def _at(name: str) -> Callable[..., None]:
-    return lambda *_: reach(name)
-
-
-def _by_file(names: dict[str, str], argument: int = 1) -> Callable[..., None]:
-    """A point for each beginning of a file's name, folder included."""
-
-    def look(*arguments: Any) -> None:
-        path = "/".join(Path(arguments[argument]).parts[-2:])
-        for beginning, point in names.items():
-            if path.startswith(beginning):
-                reach(point)
-
-    return look
-
-
-def _register(ledger: Ledger, folder: str) -> None:
-    if (Path(folder).parent / "armed").exists():
-        (REGISTRY / ledger.run).write_text(str(Path(folder).parent))
-
-
-def _receive(_: Any, run: str, batch: int) -> None:
-    global _now
-    _now = _journey("child", run, batch)
-
-
-def _lose_one(journey: Journey | None) -> bool:
-    """So that there is something to publish again, one message of a journey is lost."""
-    if journey is None or journey.armed()[0] != "lost-unrepublished" or (journey.folder / "lost").exists():
-        return False
-    journey.note("lost")
-    return True
-
-
-def _send(function: Callable[..., None], *arguments: Any) -> None:
-    reach("noted-unsent")
-    if not _lose_one(_now):
-        function(*arguments)
-    reach("sent")
-
-
-def _sync(function: Callable[..., None], descriptor: int) -> None:
-    if _writing_part:
-        reach("part-unsynced")
-    function(descriptor)
-
-
-_writing_part = False
-
-
-def _write_part(function: Callable[..., Any], *arguments: Any) -> Any:
-    global _writing_part
-    _writing_part = True
-    try:
-        return function(*arguments)
-    finally:
-        _writing_part = False
-
-
-def _at_message(name: str) -> Callable[..., None]:
-    """A point of Celery's parent: whose message it is, its task's id ``RUN:BATCH`` tells."""
-
-    def look(qos: Any, *arguments: Any) -> None:
-        message = arguments[0] if len(arguments) > 1 else qos._delivered.get(arguments[0])
-        if message is not None:
-            run, _, batch = str(message.headers["id"]).rpartition(":")
-            reach(name, _journey("parent", run, int(batch)))
-
-    return look
-
-
-@task_postrun.connect(weak=False)
-def _ended(**_: Any) -> None:
-    if _slept is not None:
-        _slept.note("ended")
-
-
-_wrap(Ledger, "open", _register)
-_wrap(store.Store, "put_if_absent", _by_file({f"{PLAN}/seg": "segment-unwritten", PLAN_SEALED: "plan-unsealed"}))
-_wrap(store.Store, "put_if_absent", _by_file({QUARANTINE: "evidence-unwritten"}))
-_wrap(
-    store,
-    "_link_if_absent",
-    _by_file({f"{PLAN}/seg": "segment-unlinked", "data/": "part-unlinked"}),
-    _by_file({f"{PLAN}/seg": "segment-unsynced", "data/": "part-linked"}),
-)
-_wrap(flight.Publisher, "publish", _at("planned-unpublished"))
-_wrap(Ledger, "publish", _at("body-unnoted"))
-flight.send_batch = functools.partial(_send, flight.send_batch)
-_wrap(Reconciler, "_republish", _at("lost-unrepublished"))
-_wrap(manifest._Audit, "_record", _at("seal-midway"))
-_wrap(manifest, "write", _at("manifest-unwritten"))
-_wrap(os, "replace", None, lambda _, target: reach("manifest-unsynced") if Path(target).name == MANIFEST else None)
-_wrap(store.Store, "replace", lambda _, name, *__: reach("success-unwritten") if name == SUCCESS else None)
-_wrap(Ledger, "forget", _at("sealed-unforgotten"))
-
-_wrap(acknowledge.SafeQoS, "append", _at_message("popped-unnoted"))
-_wrap(acknowledge.SafeQoS, "ack", _at_message("done-unacknowledged"))
-_wrap(extract, "_prepare", _receive)
-_wrap(Ledger, "claim", _at("received-unclaimed"), _at("claimed"))
-_wrap(Bodies, "get", None, _at("body-read"))
-_wrap(NoopExtractor, "take", _at("forward"))
-_wrap(quarantine, "write", None, _at("evidence-written"))
-sink._write_part = functools.partial(_write_part, sink._write_part)
-os.fsync = functools.partial(_sync, os.fsync)
-_wrap(receipts, "write", _at("committed-unreceipted"))
-_wrap(Bodies, "drop", _at("receipted-undropped"))
-_wrap(Ledger, "close", _at("dropped-unclosed"))

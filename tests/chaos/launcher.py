@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+import chaos.failpoint_places  # noqa: F401 - the points are in the code from here on
 from chaos import failpoints
 
 from tasks.ledger import Ledger
@@ -59,7 +60,7 @@ def become(request: dict[str, str]) -> NoReturn:
         for number, source in ((0, nothing), (1, log), (2, log)):
             os.dup2(source, number)
         os.chdir(request["folder"])
-        failpoints.follow(Path(request["folder"]))
+        failpoints.feed(Path(request["folder"]))
         cli.main(list(request["words"]))
     except SystemExit as end:
         code = int(end.code or 0)
