@@ -71,7 +71,7 @@ _HARMLESS = bool(os.environ.get("POISON_HARMLESS"))
 def tell(what: str, **more: object) -> None:
     """Append one event; it is in the file whatever becomes of this process."""
     if _EVENTS:
-        event = json.dumps({"what": what, "pid": os.getpid(), "at": time.time(), **more})
+        event = json.dumps({"what": what, "pid": os.getpid(), "at": time.time(), "cpu": time.process_time(), **more})
         handle = os.open(_EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(handle, event.encode() + b"\n")
         os.close(handle)
