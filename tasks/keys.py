@@ -10,6 +10,7 @@ key                                type    holds; lifetime
 ``penstock:run:RUN:leases``        hash    batch → ``expiry|owner|delivery``; until the batch is closed or released
 ``penstock:run:RUN:attempts``      hash    batch → attempts so far; until the batch is closed
 ``penstock:run:RUN:suspicions``    hash    batch → suspects of having killed their process; until the batch is closed
+``penstock:run:RUN:counted``       string  a bit per batch that the progress counters count; until the run is opened
 ``penstock:run:RUN:deaths``        zset    ``batch|owner`` → time of the last death of a worker's child; until sealed
 ``penstock:run:RUN:due``           set     batches that want to be published again at once (released, or body missing)
 ``penstock:run:RUN:dead``          hash    batch → reason: dead letters; until the run is opened again

@@ -1,9 +1,9 @@
 -- The ledger of a run's open batches. Each call is one step, on the server's clock, and safe to repeat.
--- KEYS (all of one run): 1 state  2 open  3 sizes  4 leases  5 attempts  6 due  7 dead  8 suspicions
+-- KEYS (all of one run): 1 state  2 open  3 sizes  4 leases  5 attempts  6 due  7 dead  8 suspicions  9 counted
 -- ARGV[1] names the step; the rest are its arguments. A lease reads "expiry|owner|delivery".
 -- Data model and lifetimes: tasks/keys.py.
 
-local state, open, sizes, leases, attempts, due, dead, suspicions = unpack(KEYS)
+local state, open, sizes, leases, attempts, due, dead, suspicions, counted = unpack(KEYS)
 local step, batch = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -70,7 +70,8 @@ if step == 'renew' then
   return {'OK'}
 end
 
--- close(batch, documents, rows, rejects, tokens): committed; counted once however often it is closed.
+-- close(batch, documents, rows, rejects, tokens): committed; counted once however often it is closed, also where a
+-- sweep that saw it before it was committed has put it in flight once more since.
 if step == 'close' then
   redis.call('HDEL', leases, batch)
   redis.call('HDEL', attempts, batch)
@@ -78,7 +79,7 @@ if step == 'close' then
   redis.call('HDEL', dead, batch)
   redis.call('HDEL', suspicions, batch)
   redis.call('SREM', due, batch)
-  if redis.call('ZREM', open, batch) == 1 then
+  if redis.call('ZREM', open, batch) == 1 and redis.call('SETBIT', counted, batch, 1) == 0 then
     redis.call('HINCRBY', state, 'batches', 1)
     redis.call('HINCRBY', state, 'documents', ARGV[3])
     redis.call('HINCRBY', state, 'rows', ARGV[4])

@@ -19,7 +19,7 @@ from tasks.client import redis_faults
 from tasks.keys import ENDED_LEASES_S, RUNS, STATE_LIFETIME_S, body_key, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
-_PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions")
+_PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions", "counted")
 
 
 class Verdict(StrEnum):
@@ -90,7 +90,7 @@ class Ledger:
             pipe.hset(RUNS, self.run, folder)
             pipe.delete(run_key(self.run, "state"))  # counts start over: what is committed is counted from the store
             pipe.hset(run_key(self.run, "state"), mapping={"state": "running", "folder": folder, "message": ""})
-            pipe.delete(*(run_key(self.run, part) for part in ("dead", "refusals", "attempts", "deaths")))
+            pipe.delete(*(run_key(self.run, part) for part in ("dead", "refusals", "attempts", "deaths", "counted")))
             pipe.execute()
 
     def publish(self, batch: int, body_bytes: int) -> None:

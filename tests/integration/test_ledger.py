@@ -140,6 +140,18 @@ def test_a_closed_batch_is_counted_once(ledger: Ledger) -> None:
     assert ledger.window() == (1, 50)
 
 
+def test_a_batch_that_a_late_sweep_publishes_again_is_counted_once(ledger: Ledger) -> None:
+    assert close(ledger)
+    ledger.publish(0, 100)
+    assert not close(ledger)
+    assert ledger.window()[0] == 0
+    assert (ledger.state().batches, ledger.state().documents) == (1, 10)
+    ledger.open("/out")
+    ledger.publish(0, 100)
+    assert close(ledger)
+    assert ledger.state().batches == 1
+
+
 def test_a_late_message_does_not_open_a_closed_batch_again(ledger: Ledger) -> None:
     claim(ledger)
     close(ledger)
