@@ -1,4 +1,4 @@
-"""A clock that is wrong by SKEW_S seconds: named by PENSTOCK_INCLUDE, so a worker's parent and child both have it."""
+"""A clock that jumps by SKEW_S seconds after SKEW_AFTER_S: named by PENSTOCK_INCLUDE, for a worker and its child."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import time
 from kombu.transport import redis as kombu_redis
 
 _true = time.time
+_since = time.monotonic()
 SKEW_S = float(os.environ["SKEW_S"])
+SKEW_AFTER_S = float(os.environ["SKEW_AFTER_S"])
 
 
 def skewed() -> float:
-    return _true() + SKEW_S
+    return _true() + (SKEW_S if time.monotonic() - _since >= SKEW_AFTER_S else 0.0)
 
 
 time.time = skewed

@@ -91,10 +91,12 @@ def two_deployments(on: Scene) -> None:
 
 @scene("clocks an hour off")
 def clocks(on: Scene) -> None:
-    """One worker's clock is an hour fast, another's an hour slow: leases are on the server's clock."""
+    """One worker's clock is an hour fast, another's jumps back by an hour: leases are on the server's clock."""
+    wrong = {"include": "chaos.skewed_clock"}
+    arguments = ("worker", "--devices", "cpu", "--broker", on.url)
     skewed = [
-        on.start("worker", "--devices", "cpu", "--broker", on.url, include="chaos.skewed_clock", SKEW_S=str(skew))
-        for skew in (HOUR_S, -HOUR_S)
+        on.start(*arguments, **wrong, SKEW_S=str(HOUR_S), SKEW_AFTER_S="0"),
+        on.start(*arguments, **wrong, SKEW_S=str(-HOUR_S), SKEW_AFTER_S="8"),
     ]
     for worker in skewed:
         until(lambda worker=worker: "listening" in worker.log.read_text(), "a worker that listens", worker)
