@@ -10,6 +10,7 @@ what putting, announcing, claiming, reading, closing and dropping a batch costs 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -27,10 +28,11 @@ from plan_scale import RUN, SCHEMA, SPEC
 
 from pipelines.batching import batches
 from pipelines.corpus import CorpusOptions, discover, open_corpus
-from pipelines.documents import Batch, Document, input_digest, items_digest
+from pipelines.documents import CORPUS_START, Batch, Document, input_digest, items_digest
 from pipelines.parts.plan import entry_of
 from pipelines.parts.sink import PartMeta, commit
 from pipelines.parts.store import Store
+from pipelines.ranges import Ranges
 from pipelines.spec import CorpusSpec
 from tasks.app import make_app
 from tasks.client import connect
@@ -85,6 +87,11 @@ class Stations:
         for _ in self._batches():
             pass
 
+    def scan(self) -> None:
+        """What `--transport reference` does in the place of reading."""
+        with Ranges(self.corpus, CORPUS_START, number=0, max_documents=self.size) as ranges:
+            assert sum(1 for _ in ranges) == len(self.cut)
+
     def plan_entries(self) -> None:
         for batch in self.cut:
             entry_of(batch)
@@ -120,7 +127,7 @@ class Stations:
             (self.store.root / "data" / name).unlink()
 
 
-STATIONS = ("read", "read_and_cut", "plan_entries", "encode", "decode", "rows", "digest", "commit")
+STATIONS = ("read", "read_and_cut", "scan", "plan_entries", "encode", "decode", "rows", "digest", "commit")
 
 
 def redis_costs(cut: list[Batch]) -> dict[str, float]:
@@ -171,6 +178,7 @@ def main() -> None:
         for _ in range(given.repeat):
             for name in STATIONS:
                 station: Callable[[], None] = getattr(stations, name)
+                gc.collect()
                 begun = time.process_time()
                 station()
                 times[name].append((time.process_time() - begun) / given.documents * 1e6)
