@@ -50,6 +50,14 @@ class SafeQoS(kombu_redis.QoS):
             self._quick_ack(delivery_tag)
             raise
 
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message back that nobody acknowledged in time; what is none goes: it would end whoever looks."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            logger.error("An unacknowledged entry is dropped: it is no message of Celery.")
+            self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]
+
 
 class SafeChannel(kombu_redis.Channel):
     """A channel with :class:`SafeQoS`."""

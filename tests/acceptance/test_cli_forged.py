@@ -109,6 +109,11 @@ def _harmless(run: str) -> list[bytes]:
     ]
 
 
+def _unacknowledged() -> list[bytes]:
+    """Entries that no worker's consumer left behind."""
+    return [b"{}", b"null", b"[1, 2]", b'[[], "", ""]', b'[{"headers": {}}, "x", "y"]', b"\xff", b"[" * 50_000]
+
+
 def _forge_bodies(client: redis.Redis, store: Store, document: RunDocument) -> int:
     """Put something else in the place of batches 0 to 6."""
     run, keep = document.run, document.spec.corpus.keep
@@ -151,10 +156,13 @@ def test_whatever_is_in_the_queue_the_worker_lives_and_the_rows_are_right(
     store, document = load_run(out)
     before = _tree(tmp_path)
     hostile, harmless = _hostile(document.run), _harmless(document.run)
-    with redis.Redis.from_url(fresh_redis.client_url) as client:
+    with redis.Redis.from_url(fresh_redis.client_url, socket_timeout=120) as client:  # 50 MB take their time
         forged = _forge_bodies(client, store, document)
         for number, entry in enumerate([*hostile, *harmless]):
             (client.rpush if number % 2 else client.lpush)(QUEUE_LIST, entry)  # before and behind the real ones
+        for number, entry in enumerate(_unacknowledged()):
+            client.hset(UNACKED_HASH, f"forged-{number}", entry)
+            client.zadd(f"{UNACKED_HASH}_index", {f"forged-{number}": 1})
         worker = start("worker", "--devices", "cpu", "--broker", url, **NOOP)
         parent = worker.worker_parent().pid
         until(lambda: (out / "_SUCCESS").exists(), "a sealed run", worker)
@@ -179,6 +187,7 @@ def _assert_said(worker: Command, dropped: int, forged: int) -> None:
     assert "Traceback" not in text
     assert "started anew" not in text
     assert len(DROPPED.findall(text)) == dropped
+    assert text.count("An unacknowledged entry is dropped") >= 5  # others lead nowhere, without a word
     assert text.count("An attempt at batch") == forged
     assert "passwd" not in text
     assert "pwned" not in text
