@@ -15,7 +15,7 @@ from pipelines.spec import RunSpec, from_json, to_json
 
 RUN_DOCUMENT_VERSION = 1
 _RESTORE = (
-    "Restore it from a copy: the rows in data/ are not touched, and each part's footer holds the spec; "
+    "Restore it from a copy: the rows in data/ are not touched, and each part's footer holds the spec without files; "
     "only a new run needs another folder."
 )
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
