@@ -14,6 +14,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_poison_is_found_and_nothing_else(thin_model: Path, tmp_path: Path) -> None:
     """A hang, an abort by a real limit on memory, and a segfault and a kill in one batch, among 5,000 documents."""
     items = [item for item in POISON if item.way in ("abort", "hang")] + [*POISON[-2:], *UNREADABLE]
@@ -31,6 +32,7 @@ def test_poison_is_found_and_nothing_else(thin_model: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_what_the_engine_isolates_and_what_it_leaves_to_the_next_process(tiny_model: Path, tmp_path: Path) -> None:
     """NaN and a refused allocation cost a document, a device assert also its process."""
     items = [item for item in POISON if item.way in ("memory", "device", "nan")]

@@ -104,6 +104,7 @@ def fill_storage(fleet: Fleet) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_infrastructure_uses_no_attempts(
     start: Start, fresh_redis: EmbeddedRedis, thin_model: Path, tmp_path: Path
 ) -> None:
