@@ -96,5 +96,6 @@ def _extractor(self: process.ProcessResources, document: RunDocument) -> NoopExt
     return NoopExtractor(document.spec)
 
 
-process.ProcessResources.extractor = _extractor  # type: ignore[method-assign,assignment]
-process._load_torch = lambda *_: None
+if "PENSTOCK_SLOT_OWNER" in os.environ:  # a worker's; tests import this file too, and share their process with others
+    process.ProcessResources.extractor = _extractor  # type: ignore[method-assign,assignment]
+    process._load_torch = lambda *_: None
