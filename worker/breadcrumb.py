@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Breadcrumb:
     """Documents (indices into the batch's) that a process had in hand since ``since_s`` (monotonic clock).
 
     ``limit_s`` is how long that may take; ``hung`` is set by the supervisor that ended it for taking longer.
-    ``finished`` counts the forward passes that this process has brought to an end before.
+    ``finished`` counts the pieces of work of this stage that this process has brought to an end before.
     """
 
     pid: int
@@ -89,14 +89,14 @@ class Trail:
         self._durations: deque[float] = deque(maxlen=MEDIAN_OF)
         self._since = 0.0
         self._stage = ""
-        self._finished = 0
+        self._finished: Counter[str] = Counter()
 
     def drop(self, run: str, batch: int, stage: str, documents: Iterable[int]) -> None:
         """Note what is taken in hand now; an empty ``stage`` clears it."""
         now = time.monotonic()
         if self._stage:
             self._durations.append(now - self._since)
-        self._finished += self._stage == "forward"
+            self._finished[self._stage] += 1
         self._since, self._stage = now, stage
         median = statistics.median(self._durations) if self._durations else 0.0
         data = b""
@@ -109,7 +109,7 @@ class Trail:
                 "documents": [int(index) for index in documents],
                 "since_s": now,
                 "limit_s": max(self._least_s, 20 * median),
-                "finished": self._finished,
+                "finished": self._finished[stage],
             }
             data = json.dumps(note).encode()
         # The length last: a process that dies in between leaves an empty page, not half a note.

@@ -84,6 +84,17 @@ def test_more_documents_than_fit_leave_no_note(path: Path) -> None:
     assert read(path) is None
 
 
+def test_what_was_finished_before_is_counted_by_stage(path: Path) -> None:
+    """A process that tokenises, and dies at each forward pass, has finished nothing of what it dies at."""
+    trail = Trail(path, 60)
+    finished = []
+    for stage in ("tokenise", "tokenise", "forward", "forward", "", "tokenise"):
+        trail.drop("run", 1, stage, [1])
+        crumb = read(path)
+        finished.append(crumb and crumb.finished)
+    assert finished == [0, 1, 0, 1, None, 2]
+
+
 def test_slow_work_gets_more_time(path: Path) -> None:
     trail = Trail(path, 0.001)
     for _ in range(3):
