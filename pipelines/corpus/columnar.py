@@ -15,7 +15,8 @@ from pipelines.corpus.arrow_values import ARROW_ERRORS, id_values, plain_array, 
 from pipelines.corpus.evidence import DamagedFile, first_line
 from pipelines.corpus.expanded import expanded_bytes, shares
 from pipelines.corpus.mapping import ColumnMapping, Step
-from pipelines.corpus.parquet_batches import parquet_batches, parquet_schema
+from pipelines.corpus.parquet_batches import parquet_schema
+from pipelines.corpus.parquet_resume import resumed_batches
 from pipelines.spec import CorpusSpec, Format, Shard
 
 _SLICE_BYTES = 8 * 2**20
@@ -27,7 +28,7 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, _l
     """The items of a file from a row on; rows have no lines. Raises DamagedFile after all that could be read."""
     texts = [*spec.text_columns, *filter(None, (spec.pair_column,))]
     used = list(dict.fromkeys([*texts, *filter(None, (spec.id_column,)), *(kept.column for kept in spec.keep)]))
-    batches = parquet_batches if shard.format is Format.PARQUET else arrow_batches
+    batches = resumed_batches if shard.format is Format.PARQUET else arrow_batches
     document = mapping.document
     row = offset
     for batch in batches(shard.uri, used, offset):

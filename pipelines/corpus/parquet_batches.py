@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,7 @@ _THRIFT_ITEMS = 4 * 2**20
 _READ_BYTES = 2**20
 
 
-def parquet_batches(path: str, columns: Sequence[str], row: int) -> Iterator[pa.RecordBatch]:
+def parquet_batches(path: str, columns: Sequence[str], row: int) -> Generator[pa.RecordBatch, None, None]:
     """The rows of a file from ``row`` on, of those columns that it has. Raises DamagedFile after all good rows."""
     first = 0
     try:

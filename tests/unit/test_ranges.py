@@ -227,3 +227,16 @@ def test_rows_that_cannot_be_read_are_rejects_one_by_one(tmp_path: Path) -> None
     assert [item.id for item in lost] == [f"rows.parquet#{item.origin.offset}" for item in lost]
     others = [item.id for item in items if item not in lost]
     assert others == [f"row-{n}" for n in range(60) if not lost[0].origin.offset <= n < 42] + ["after"]
+
+
+def test_batches_here_and_there_are_read_alike(tmp_path: Path) -> None:
+    """A worker gets some batches of a row group, and goes on in it where it was, whatever lies in between."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [f"text {number}" for number in range(200)]}), path, row_group_size=90)
+    spec = CorpusSpec((shard_of(path, Format.PARQUET),))
+    places = [entry.start for entry in plan(spec, (10, 2**25))[0]]
+    for order in ([0, 1, 4, 8, 9, 12, 19], [3, 2, 2, 15, 16, 0], [8, 9, 10, 18]):
+        for number in order:
+            with open_corpus(spec, places[number]) as reader:
+                texts = [next(steps).text for steps in [iter(reader)] for _ in range(10)]  # type: ignore[union-attr]
+            assert texts == [f"text {row}" for row in range(10 * number, 10 * number + 10)]
