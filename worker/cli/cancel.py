@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pipelines.errors import InputError, SurroundingsError, UsageError
+from pipelines.errors import InfrastructureError, InputError, SurroundingsError, UsageError
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.store import Store
 from tasks.lead import is_led
@@ -74,17 +74,29 @@ def _ended(store: Store | None, run: str, folder: Path, settings: Settings) -> s
             ledger.set_state("cancelled")
         elif state != "cancelled":
             raise InputError(f"The run in {folder} is not running.", "`penstock status` says how it stands.")
-        deadline = time.monotonic() + PATIENCE_S
-        while (at_work := ledger.holders()) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        if store is not None:
-            _wait_for_command(store, deadline + PATIENCE_S)
-        while is_led(client, run) and time.monotonic() < deadline + PATIENCE_S:
-            time.sleep(POLL_S)  # a supervisor that leads it looks every few seconds, a dead one's lease runs out
-        if not is_led(client, run) and ledger.state().state == "cancelled":
-            ledger.forget("cancelled")  # nobody else tidies up: Redis would keep the bodies for ever
+        try:
+            at_work = _left_at_work(ledger, store)
+        except InfrastructureError:
+            if store is None or live is None:
+                raise
+            _wait_for_command(store, time.monotonic() + PATIENCE_S)  # its own Redis has gone with it
+            at_work = set()
     if state == "cancelled" and not at_work:
         raise InputError(f"The run in {folder} is cancelled already.", f"`penstock resume {folder}` goes on.")
+    return at_work
+
+
+def _left_at_work(ledger: Ledger, store: Store | None) -> set[str]:
+    """Wait until nobody works on a cancelled run and nobody leads it, then clear it away; who works on all the same."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (at_work := ledger.holders()) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    if store is not None:
+        _wait_for_command(store, deadline + PATIENCE_S)
+    while is_led(ledger.client, ledger.run) and time.monotonic() < deadline + PATIENCE_S:
+        time.sleep(POLL_S)  # a supervisor that leads it looks every few seconds, a dead one's lease runs out
+    if not is_led(ledger.client, ledger.run) and ledger.state().state == "cancelled":
+        ledger.forget("cancelled")  # nobody else tidies up: Redis would keep the bodies for ever
     return at_work
 
 
