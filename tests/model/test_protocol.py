@@ -4,8 +4,8 @@ Processes are killed between any two calls, the power goes and takes what was no
 messages are lost, repeated and shuffled, Redis is emptied, time passes. After every step and at the end the rules of
 :mod:`model.oracle` hold.
 
-It found that a part could be closed, and sealed, whose name was not durable yet. Broken on purpose, it finds: a part put
-by replacing, a folder not synced after a link, a part not synced, a claim of a batch that is closed.
+It found that a part could be closed, and sealed, whose name was not durable yet. Broken on purpose, it finds: parts put
+by replacing, no sync of a folder after a link, or of a part, a claim of a closed batch, a live lease given away.
 """
 
 from __future__ import annotations
