@@ -104,6 +104,7 @@ def journeys(roads: Roads, request: pytest.FixtureRequest) -> Iterator[dict[tupl
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "way"), CASES)
 def test_struck(journeys: dict[tuple[str, str], Future[Journey]], point: str, way: str) -> None:
     journey = journeys[point, way].result()
