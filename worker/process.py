@@ -23,6 +23,7 @@ from celery.signals import setup_logging, task_failure, worker_process_init
 from pipelines.documents import Reason
 from pipelines.errors import InfrastructureError, InputError, ProcessError, RunError, SurroundingsError
 from pipelines.parts.run_document import RunDocument, load
+from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
 from pipelines.spec import Dtype, RunSpec
 from tasks.client import connect, redis_faults
@@ -183,7 +184,8 @@ def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (
     detail = f"The process died while it computed this document alone ({exception})."
     with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself
         client = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
-        for run, folder in known_runs(client).items():
+        runs = known_runs(client)
+        for run, folder in runs.items():
             ledger = Ledger(client, run)
             if crumb is not None and crumb.run == run:
                 explained = True
@@ -200,6 +202,9 @@ def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (
             elif released := ledger.abandon(identity.owner, uncount=False):
                 explained = True
                 logger.warning("The worker child died at batch %s of run %s; it will be tried again.", released, run)
+        if not explained and len(args) == 2:
+            folder = runs.get(str(args[0]), "")
+            explained = bool(folder) and is_committed(Store(Path(folder)), int(args[1]))  # died behind its work
         _before_claims.append(not explained)
         if not explained and len(args) == 2:
             _died_before_its_claim(Ledger(client, str(args[0])), int(args[1]), identity.owner, exception)

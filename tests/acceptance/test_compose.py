@@ -24,7 +24,7 @@ import yaml
 
 from worker.address import check
 from worker.broker import EmbeddedRedis, find_server
-from worker.cli.doctor import is_safe
+from worker.cli.doctor_redis import is_safe
 from worker.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[2]
