@@ -26,6 +26,8 @@ for name in list(os.environ):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _home = tempfile.mkdtemp(prefix="penstock-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes of tests: their threads would only wait for each other's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "HF_HOME": f"{_home}/huggingface",
@@ -39,6 +41,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SUBJECTS = ("the river", "a pump", "our valley", "the old mill", "every turbine", "the keeper")
 VERBS = ("fills", "turns", "forgets", "measures", "praises", "refuses")
 OBJECTS = ("the quiet water", "a heavy wheel", "seven gates", "the morning", "nothing at all", "its own noise")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, a file's tests share one, and the longest begin first.
+
+    The scenes of several files are played at the same time, by whoever is asked for the first.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("scenes" if "outcomes" in item.fixturenames else item.path.name))
+    items.sort(key=lambda item: (item.path.parent.name != "chaos", item.path.parent.name != "acceptance"))
 
 
 @pytest.fixture(scope="session", autouse=True)
