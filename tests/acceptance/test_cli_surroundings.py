@@ -57,7 +57,7 @@ def test_the_doctor_finds_what_a_run_needs(sealed: Sealed, tmp_path: Path, ask: 
     value = ask("doctor", "--out", tmp_path / "out", "--model", sealed.model, "--devices", "cpu", "--json").value
     assert value["ready"]
     names = [finding["name"] for finding in value["findings"]]
-    assert names == ["software", "redis", "devices", "cores", "torch", "storage", "locks", "space", "model"]
+    assert names == ["software", "redis", "devices", "cores", "torch", "storage", "locks", "model", "space"]
     assert {finding["state"] for finding in value["findings"]} <= {"ok", "warn"}
     assert not (tmp_path / "out").exists()
 
