@@ -46,10 +46,11 @@ OBJECTS = ("the quiet water", "a heavy wheel", "seven gates", "the morning", "no
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, a file's tests share one, and the longest begin first.
 
-    The scenes of several files are played at the same time, by whoever is asked for the first.
+    All of chaos shares one: it starts many processes itself, and some of its files share what they set on stage.
     """
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("scenes" if "outcomes" in item.fixturenames else item.path.name))
+        folder, file = item.path.parent.name, item.path.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "chaos" else file))
     items.sort(key=lambda item: (item.path.parent.name != "chaos", item.path.parent.name != "acceptance"))
 
 
