@@ -43,6 +43,7 @@ VERBS = ("fills", "turns", "forgets", "measures", "praises", "refuses")
 OBJECTS = ("the quiet water", "a heavy wheel", "seven gates", "the morning", "nothing at all", "its own noise")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, a file's tests share one, and the longest begin first.
 
