@@ -69,7 +69,7 @@ docs: $(INSTALLED) ## write the pages that are made from the code
 	$(BIN)/python docs/commands.py
 
 test: $(INSTALLED_DEV) ## every test that this machine can run
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope $(PYTEST_FLAGS)
 
 fuzz: $(INSTALLED_DEV) ## mutated files for every reader: N=100000 SEED=1; what it finds is kept in .fuzz
 	$(BIN)/python tests/fuzz/fuzzer.py --inputs $(N) --seed $(SEED) --out .fuzz

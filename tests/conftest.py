@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Before anything else is imported: no setting, device or hub cache of whoever runs the tests may change a result.
 for name in list(os.environ):
@@ -43,16 +45,20 @@ VERBS = ("fills", "turns", "forgets", "measures", "praises", "refuses")
 OBJECTS = ("the quiet water", "a heavy wheel", "seven gates", "the morning", "nothing at all", "its own noise")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, a file's tests share one, and the longest begin first.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Where tests run in several processes, a file's tests share one.
 
     All of chaos shares one: it starts many processes itself, and some of its files share what they set on stage.
+    (xdist's own groups, by mark, do nothing under pytest 9.2.)
     """
-    for item in items:
-        folder, file = item.path.parent.name, item.path.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "chaos" else file))
-    items.sort(key=lambda item: (item.path.parent.name != "chaos", item.path.parent.name != "acceptance"))
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "tests/chaos" if "/chaos/" in file else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
