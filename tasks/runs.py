@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -13,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import redis
 
 from pipelines.corpus import check_unchanged
 from pipelines.errors import ForeignFolderError, InfrastructureError, InputError, SurroundingsError
-from pipelines.parts.layout import DATA, LIVE, RUN, SPOOLED, SUCCESS, TEMPORARY
+from pipelines.parts.layout import DATA, LIVE, LOCK, RUN, SPOOLED, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
 from pipelines.parts.replay_mark import read_mark, replay_command
@@ -119,10 +120,12 @@ def load_run(out: Path) -> tuple[Store, RunDocument]:
 def locked(store: Store, *, command: str, broker_url: str | None) -> Iterator[None]:
     """Hold the folder for one live command; the lock dies with its process.
 
-    ``_live.json`` (mode 0600) says who holds it and where its Redis is. Raises SurroundingsError where it is held.
+    ``_live.json`` (mode 0600) says who holds it and where its Redis is. Raises SurroundingsError where it is held, or
+    cannot be locked.
     """
-    with open(store.root / RUN, "rb") as held:  # the file is never rewritten, so its lock is the folder's
-        if not _take(held):
+    # Open for writing, or NFS locks it for nobody; a file that nobody reads, or SMB would keep readers out.
+    with _lock_file(store, "a+b") as file:
+        if not _take(store, file):
             other = live_command(store) or {}
             who = f"`penstock {other['command']}` (process {other['pid']} on {other['host']})" if other else "a command"
             raise SurroundingsError(f"{store.root} is held by {who}.", "Wait for it, or end it with `penstock cancel`.")
@@ -136,15 +139,39 @@ def locked(store: Store, *, command: str, broker_url: str | None) -> Iterator[No
             store.remove(LIVE)
 
 
-def _take(held: BinaryIO) -> bool:
+def _take(store: Store, file: BinaryIO) -> bool:
     """Lock a file. Tried for a moment: :func:`is_locked` holds the lock for as long as it takes to look."""
     for _ in range(10):
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _flock(store, file, fcntl.LOCK_EX):
             return True
-        except BlockingIOError:
-            time.sleep(0.02)
+        time.sleep(0.02)
     return False
+
+
+def _flock(store: Store, file: BinaryIO, how: int) -> bool:
+    """Lock a file now; False where another has it."""
+    with _locking(store):
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # the second is what some network mounts say
+                raise
+            return False
+        return True
+
+
+def _lock_file(store: Store, mode: Literal["rb", "a+b"]) -> BinaryIO:
+    with _locking(store):
+        return open(store.path(LOCK), mode)
+
+
+@contextlib.contextmanager
+def _locking(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "Its file system must have locks, and this user the right to write there."
+        raise SurroundingsError(f"{store.root} cannot be locked: {error.strerror}.", hint) from error
 
 
 def live_command(store: Store) -> dict[str, Any] | None:
@@ -158,12 +185,10 @@ def live_command(store: Store) -> dict[str, Any] | None:
 
 def is_locked(store: Store) -> bool:
     """Whether a live command holds the folder now."""
-    with open(store.root / RUN, "rb") as probe:
-        try:
-            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
-        except BlockingIOError:
-            return True
-        return False
+    if not store.exists(LOCK):
+        return False  # no command has held it yet
+    with _lock_file(store, "rb") as file:
+        return not _flock(store, file, fcntl.LOCK_SH)  # shared: two that look do not see each other
 
 
 @dataclass(frozen=True, slots=True)

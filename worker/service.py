@@ -88,13 +88,15 @@ class _Stewardship:
                 continue
             try:
                 store, document = load_run(Path(folder))
+                led = document.run != run or is_locked(store)
+                sealed = store.exists(SUCCESS)
             except InterruptionError:
                 raise
-            except RunError:
-                continue  # another machine may see it
-            if document.run != run or is_locked(store):
-                continue  # a live command leads it
-            if store.exists(SUCCESS):
+            except (RunError, InfrastructureError):
+                continue  # another machine may see it, or this one again
+            if led:
+                continue  # by a live command
+            if sealed:
                 Ledger(self.client, run).forget("sealed")  # by a command that used another Redis
                 continue
             if Ledger(self.client, run).state().state not in ("running", "unknown"):

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.05
 COUNTS_INTERVAL_S = 0.5
+ONE_SIGNAL_S = 0.3
+"""Within it a signal is the first one again: `timeout` and process managers tell the process, and its group, too."""
 GIVE_UP_AFTER_S = 300.0
 """How long Redis or the storage may be away before the command ends; the run can be resumed."""
 
@@ -178,13 +180,15 @@ def signals_raise(advice: str = "") -> Iterator[None]:
 
     Raises InterruptionError with the advice, wherever the main thread is.
     """
-    seen = 0
+    first: float | None = None
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
+        nonlocal first
+        if first is not None:
+            if time.monotonic() - first < ONE_SIGNAL_S:
+                return
             os._exit(128 + signal.SIGINT)
+        first = time.monotonic()
         raise InterruptionError(f"Interrupted by {signal.Signals(number).name}; what is committed stays.", advice)
 
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

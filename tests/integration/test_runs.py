@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import signal
-import stat
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 from integration.open_runs import MakeSpec, Run
 
-from pipelines.errors import CorpusChangedError, ForeignFolderError, InputError, PenstockError, SurroundingsError
+from pipelines.errors import CorpusChangedError, ForeignFolderError, InputError, PenstockError
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import seal
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.spec import RunSpec
-from tasks.runs import LEFT_BEHIND_S, is_locked, live_command, load_run, locked, open_run, status
+from tasks.runs import LEFT_BEHIND_S, load_run, locked, open_run, status
 
 Commit = Callable[..., None]
 
@@ -128,27 +123,6 @@ def test_a_folder_without_a_run_cannot_be_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
-def test_one_live_command_per_folder(run: Run) -> None:
-    assert not is_locked(run.store)
-    with locked(run.store, command="run", broker_url="redis://:secret@h/0"):
-        assert is_locked(run.store)
-        live = live_command(run.store)
-        assert live is not None
-        assert (live["command"], live["pid"], live["broker_url"]) == ("run", os.getpid(), "redis://:secret@h/0")
-        assert stat.S_IMODE((run.store.root / "_live.json").stat().st_mode) == 0o600
-        with (
-            pytest.raises(SurroundingsError, match=rf"held by `penstock run` \(process {os.getpid()} on ") as caught,
-            locked(run.store, command="resume", broker_url=None),
-        ):
-            pass
-        assert "secret" not in str(caught.value)
-        assert live_command(run.store) == live
-    assert not is_locked(run.store)
-    assert live_command(run.store) is None
-    with locked(run.store, command="resume", broker_url=None):
-        pass
-
-
 def test_what_killed_writers_left_a_day_ago_is_swept(run: Run) -> None:
     old, new = run.store.new_temporary(), run.store.new_temporary()
     for path in (old, new):
@@ -158,54 +132,6 @@ def test_what_killed_writers_left_a_day_ago_is_swept(run: Run) -> None:
     with locked(run.store, command="resume", broker_url=None):
         assert not old.exists()
         assert new.exists()
-
-
-HOLD = """
-import sys
-from pathlib import Path
-from pipelines.parts.store import Store
-from tasks.runs import locked
-with locked(Store(Path(sys.argv[1])), command="run", broker_url=None):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def holder(run: Run) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the run's folder."""
-    command = [sys.executable, "-c", HOLD, str(run.store.root)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
-
-
-def test_the_lock_dies_with_its_process(run: Run, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(SurroundingsError, match=f"process {holder.pid}"), locked(run.store, command="x", broker_url=""):
-        pass
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    left = live_command(run.store)
-    assert left is not None
-    assert left["pid"] == holder.pid
-    assert not is_locked(run.store)
-    with locked(run.store, command="resume", broker_url=None):
-        live = live_command(run.store)
-        assert live is not None
-        assert live["pid"] == os.getpid()
-
-
-def test_a_damaged_live_file_is_no_reason_to_fail(run: Run) -> None:
-    (run.store.root / "_live.json").write_text("{")
-    assert live_command(run.store) is None
-
-
-def test_looking_at_a_lock_does_not_hold_it(run: Run) -> None:
-    with (run.store.root / "_run.json").open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_SH)  # somebody else looks at this moment
-        assert not is_locked(run.store)
 
 
 def test_a_run_passes_through_its_states(run: Run, client: redis.Redis, commit: Commit) -> None:

@@ -60,7 +60,8 @@ def test_ids_texts_and_column_names_never_become_paths(tmp_path, tiny_model, pen
     assert table["id"].to_pylist() == NAMES
     assert table["../../kept"].to_pylist() == NAMES
     names = {path.relative_to(out).parts[0] for path in out.rglob("*")}
-    assert names <= {"data", "README.md", "_quarantine", "_run.json", "_plan", "_manifest.json", "_SUCCESS", "_tmp"}
+    ours = {"data", "README.md", "_quarantine", "_run.json", "_lock", "_plan", "_manifest.json", "_SUCCESS", "_tmp"}
+    assert names <= ours
     assert all(path.name.startswith("part-") for path in (out / "data").iterdir())
 
 

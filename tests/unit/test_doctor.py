@@ -63,6 +63,16 @@ def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     assert _examined("--out", tmp_path / "x")[1]["storage"]["state"] == "fail"
 
 
+def test_what_a_run_would_refuse_as_its_folder_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("dear")
+    for out, wanted in (("thesis.txt", "is a file"), (".", "is not empty"), ("thesis.txt/out", "is a file")):
+        code, findings = _examined("--out", out)
+        assert (code, findings["storage"]["state"]) == (3, "fail")
+        assert wanted in findings["storage"]["found"]
+        assert findings["storage"]["advice"]
+    assert _examined()[1]["storage"]["state"] == "ok"
+
+
 def test_a_redis_that_evicts_is_a_failure(fresh_redis: EmbeddedRedis) -> None:
     with redis.Redis.from_url(fresh_redis.client_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")

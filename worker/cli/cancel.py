@@ -62,7 +62,7 @@ def _ended(store: Store | None, run: str, folder: Path, settings: Settings) -> s
     live = live_command(store) if store is not None and is_locked(store) else None
     if store is not None and live is not None and live.get("broker_url") is None:
         _interrupt(store, live)
-        _wait_for_command(store, time.monotonic() + PATIENCE_S)
+        _wait_for_command(store)
         return set()
     client = reach(settings.broker_url if store is None else broker_of(store, run, settings))
     if client is None:
@@ -79,7 +79,7 @@ def _ended(store: Store | None, run: str, folder: Path, settings: Settings) -> s
         except InfrastructureError:
             if store is None or live is None:
                 raise
-            _wait_for_command(store, time.monotonic() + PATIENCE_S)  # its own Redis has gone with it
+            _wait_for_command(store)  # its own Redis has gone with it
             at_work = set()
     if state == "cancelled" and not at_work:
         raise InputError(f"The run in {folder} is cancelled already.", f"`penstock resume {folder}` goes on.")
@@ -92,7 +92,7 @@ def _left_at_work(ledger: Ledger, store: Store | None) -> set[str]:
     while (at_work := ledger.holders()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     if store is not None:
-        _wait_for_command(store, deadline + PATIENCE_S)
+        _wait_for_command(store)
     while is_led(ledger.client, ledger.run) and time.monotonic() < deadline + PATIENCE_S:
         time.sleep(POLL_S)  # a supervisor that leads it looks every few seconds, a dead one's lease runs out
     if not is_led(ledger.client, ledger.run) and ledger.state().state == "cancelled":
@@ -100,7 +100,8 @@ def _left_at_work(ledger: Ledger, store: Store | None) -> set[str]:
     return at_work
 
 
-def _wait_for_command(store: Store, deadline: float) -> None:
+def _wait_for_command(store: Store) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while is_locked(store):
         if time.monotonic() > deadline:
             raise SurroundingsError(f"The command on {store.root} did not end in {PATIENCE_S:.0f} s.")

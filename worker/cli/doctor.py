@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pipelines.spec import Dtype
+from tasks.runs import refuse_foreign
 from worker import logs
 from worker.cli.doctor_machine import cores, device_slots, find_model, model_found, number_format, software
 from worker.cli.doctor_redis import redis_in_use
@@ -50,13 +51,18 @@ def doctor(**flags: Any) -> None:
         width = found.hidden_size
         return model_found(found)
 
+    def folder() -> list[Finding]:
+        if flags["out"] is not None:  # that the current folder is somebody else's is no wonder
+            refuse_foreign(out)
+        return storage(out)
+
     looks: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("software", software),
         ("redis", lambda: redis_in_use(settings)),
         ("devices", lambda: device_slots(settings)),
         ("cores", cores),
         ("torch", lambda: number_format(settings, Dtype(flags["dtype"]))),
-        ("storage", lambda: storage(out)),
+        ("storage", folder),
         *([("model", model)] if flags["model"] is not None else []),
         ("space", lambda: free_space(out, flags["corpus"], width)),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -14,7 +13,9 @@ from pathlib import Path
 
 from pipelines.batching import item_text_bytes
 from pipelines.corpus import CorpusOptions, discover, open_corpus
+from pipelines.errors import SurroundingsError
 from pipelines.parts.store import Store
+from tasks.runs import is_locked, locked
 from worker.cli.findings import Finding, State
 from worker.cli.output import counted, in_bytes
 
@@ -36,7 +37,8 @@ def storage(folder: Path) -> list[Finding]:
             return [_written(Path(scratch), place), _locked(Path(scratch), place)]
     except OSError as error:
         found = f"{place} cannot be written: {error.strerror}."
-        return [Finding("storage", State.FAIL, found, "Choose another --out, or give this user the right to write.")]
+        right = ", or give this user the right to write" if isinstance(error, PermissionError) else ""
+        return [Finding("storage", State.FAIL, found, f"Choose another --out{right}.")]
 
 
 def _written(scratch: Path, place: Path) -> Finding:
@@ -84,17 +86,14 @@ def _links(scratch: Path) -> bool:
 
 def _locked(scratch: Path, place: Path) -> Finding:
     """A command locks its run's folder: a second one must see that."""
-    path = scratch / "locked"
-    path.touch()
-    with path.open("rb") as first, path.open("rb") as second:
-        try:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return Finding("locks", State.OK, f"{place} can be locked")
-        except OSError as error:
-            found = f"{place} cannot be locked: {error.strerror}."
-            return Finding("locks", State.FAIL, found, "Mount it with locking, or choose another --out.")
+    store = Store(scratch)
+    try:
+        with locked(store, command="doctor", broker_url=None):
+            if is_locked(store):
+                return Finding("locks", State.OK, f"{place} can be locked")
+    except SurroundingsError as error:
+        found = error.message.replace(str(store.root), str(place))
+        return Finding("locks", State.FAIL, found, "Mount it with locking, or choose another --out.")
     return Finding(
         "locks",
         State.FAIL,

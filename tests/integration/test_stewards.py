@@ -1,0 +1,45 @@
+"""The runs that a worker command looks after on the side."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import redis
+from integration.open_runs import MakeSpec, Run
+
+from pipelines.parts.store import Store
+from tasks import runs
+from tasks.feed import Window
+from tasks.ledger import Ledger, known_runs
+from tasks.runs import open_run
+from worker import service
+
+
+@pytest.mark.parametrize("fault", ["unreadable", "gone"])
+def test_a_folder_that_cannot_be_read_hides_no_other_run(
+    run: Run, client: redis.Redis, spec_of: MakeSpec, small_corpus: Path, tmp_path: Path, fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    store, document = open_run(
+        tmp_path / "too", spec_of(small_corpus), arguments=["c"], max_quarantined="1%", code_version="1"
+    )
+    Ledger(client, document.run).open(str(store.root))
+    (_, folder), (good, _) = known_runs(client).items()  # in this order they are looked at
+    if fault == "unreadable":
+        (Path(folder) / "_run.json").unlink()
+        (Path(folder) / "_run.json").mkdir()  # reading it fails, for root too
+    else:
+        looked = runs.is_locked
+
+        def gone_now(store: Store) -> bool:
+            if store.root == Path(folder):
+                shutil.rmtree(folder)
+            return looked(store)
+
+        monkeypatch.setattr(service, "is_locked", gone_now)
+    stewardship = service._Stewardship(run.app, client, Window(batches=4))
+    stewardship.look()
+    stewardship.resign()
+    assert good in stewardship._leaders
