@@ -230,6 +230,7 @@ def _extract(job: _Job, attempt: int) -> None:
         truncated=extracted.truncated,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+    job.resources.run(job.document.run)  # raises where the folder was removed meanwhile, or is another run's
     committed = commit(job.store, meta, extracted.table, extracted.rejects, extracted.warnings)
     job.bodies.drop(job.batch)  # first: nobody looks for the body of a batch that is no longer in flight
     job.ledger.close(

@@ -18,7 +18,7 @@ from pipelines.errors import CancelledError, InfrastructureError, RunError, Surr
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import MissingPartsError, load_summary, seal
-from pipelines.parts.run_document import RunDocument
+from pipelines.parts.run_document import RunDocument, identity
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
@@ -86,6 +86,7 @@ class Leader:
         self.document = document
         self.owner = owner
         self.ledger = Ledger(client, document.run)
+        self._identity = identity(store)
         self.planner = Planner(store, document.spec)
         bodies = Bodies(client, document.run)
         publisher = Publisher(app, self.ledger, bodies, document.spec.corpus.keep, document.transport)
@@ -121,6 +122,7 @@ class Leader:
         Raises InfrastructureError when Redis or the storage fails (call again), CancelledError and RunError when the
         run is over.
         """
+        self._check_folder()
         if time.monotonic() - self._swept >= SWEEP_INTERVAL_S:
             self._keep_lease()
             self._check_state()
@@ -193,6 +195,14 @@ class Leader:
         if not kept:
             raise LostLeadError("Another process took over the lead of this run.", "This one leaves it to that.")
         self._kept = now
+
+    def _check_folder(self) -> None:
+        """Whoever removed the folder wants the run no more, and what comes there next is not this run's."""
+        if identity(self.store) != self._identity:
+            message = f"{self.store.root} was removed or replaced: it does not hold run {self.document.run} any more."
+            if self.ledger.state().state == "running":
+                self.ledger.set_state("failed", message)
+            raise SurroundingsError(message, "Begin anew, or put the folder back and `penstock resume` it.")
 
     def _check_state(self) -> None:
         state = self.ledger.state()

@@ -22,7 +22,7 @@ from celery.signals import setup_logging, task_failure, worker_process_init
 
 from pipelines.documents import Reason
 from pipelines.errors import InfrastructureError, InputError, ProcessError, RunError, SurroundingsError
-from pipelines.parts.run_document import RunDocument, load
+from pipelines.parts.run_document import RunDocument, identity, load
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
 from pipelines.spec import Dtype, RunSpec
@@ -63,18 +63,23 @@ class ProcessResources:
         self.max_attempts = settings.max_attempts
         self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
-        self._runs: OrderedDict[str, tuple[Store, RunDocument]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[Store, RunDocument, tuple[int, int, int] | None]] = OrderedDict()
         self._extractors: OrderedDict[RunSpec, Extractor] = OrderedDict()
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
-        """A run's store and document, read from its folder once while it is one of the last worked on."""
-        if run not in self._runs:
+        """A run's store and document, read from its folder once while it is one of the last worked on.
+
+        A folder that was removed, or belongs to another run since, is none of this run's any more.
+        """
+        known = self._runs.pop(run, None)
+        if known is None or identity(known[0]) != known[2]:
             with redis_faults():
                 folder = cast("bytes | None", self.client.hget(RUNS, run))
             if folder is None:
                 raise InfrastructureError(f"Redis does not know run {run} (any more).")
             store = Store(Path(folder.decode()))
-            document = load(store) if store.root.is_dir() else None
+            seen = identity(store)
+            document = load(store) if seen is not None else None
             if document is None:
                 raise SurroundingsError(
                     f"{store.root} holds no run that this machine can see.",
@@ -82,11 +87,11 @@ class ProcessResources:
                 )
             if document.run != run:
                 raise InputError(f"{store.root} belongs to run {document.run}, not to {run}.")
-            self._runs[run] = store, document
-            if len(self._runs) > REMEMBERED_RUNS:
-                self._runs.popitem(last=False)
-        self._runs.move_to_end(run)
-        return self._runs[run]
+            known = store, document, seen
+        self._runs[run] = known
+        if len(self._runs) > REMEMBERED_RUNS:
+            self._runs.popitem(last=False)
+        return known[:2]
 
     def extractor(self, document: RunDocument) -> Extractor:
         """The loaded extractor of a run, and of all that compute the same.

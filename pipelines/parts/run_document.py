@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from pipelines.errors import ForeignFolderError
 from pipelines.parts.layout import RUN
-from pipelines.parts.store import Store
+from pipelines.parts.store import Store, storage
 from pipelines.spec import RunSpec, from_json, to_json
 
 RUN_DOCUMENT_VERSION = 1
@@ -48,7 +49,10 @@ class RunDocument:
 
 
 def put_if_absent(store: Store, document: RunDocument) -> bool:
-    """Claim the folder for a run; False where it belongs to one already (:func:`load` says to which)."""
+    """Claim the folder for a run, made here where it is not there; False where it belongs to one already (:func:`load`
+    says to which).
+    """
+    store.create()
     value = {
         "version": RUN_DOCUMENT_VERSION,
         "run": document.run,
@@ -61,6 +65,18 @@ def put_if_absent(store: Store, document: RunDocument) -> bool:
         "spec": to_json(document.spec),
     }
     return store.put_if_absent(RUN, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def identity(store: Store) -> tuple[int, int, int] | None:
+    """Which ``_run.json`` a folder holds, by one look at the file; None where there is none.
+
+    As long as it stays the same, what :func:`load` said is true: the file is never rewritten.
+    """
+    path = store.path(RUN)
+    with storage("look for", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found = path.stat()
+        return found.st_dev, found.st_ino, found.st_mtime_ns
+    return None
 
 
 def load(store: Store) -> RunDocument | None:

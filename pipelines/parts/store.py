@@ -68,6 +68,11 @@ class Store:
             raise ForeignFolderError(message, "Replace the symbolic link by what it points to.")
         return path
 
+    def create(self) -> None:
+        """Make the folder itself. All else is written only where it is there: one that was removed stays away."""
+        with storage("make", self.root):
+            _make_folder(self.root, None)
+
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Create a file with these bytes; False, and nothing changed, where the name is already taken."""
         return self.publish(self._write_temporary(data), name)
@@ -251,10 +256,12 @@ def _rename_if_absent(temporary: Path, target: Path) -> bool:
     raise OSError(number, os.strerror(number), str(target))
 
 
-def _make_folder(folder: Path, root: Path) -> None:
+def _make_folder(folder: Path, root: Path | None) -> None:
     there = folder.is_dir()
     if there and (folder == root or folder in _durable_folders):
         return
+    if folder == root:
+        raise FileNotFoundError(errno.ENOENT, f"{root} is gone")
     if not there:
         _make_folder(folder.parent, root)
         folder.mkdir(exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import redis
 from celery import Celery
@@ -168,3 +170,18 @@ def test_work_is_committed_though_redis_dies_in_the_middle(
         worker.before = lambda *_: fresh_redis.kill()
         deliver(app, run)
     assert read_footer(run.store, 0).rows == 30
+
+
+def test_nothing_is_committed_into_a_folder_that_was_removed(app: Celery, run: Run, worker: WorkerResources) -> None:
+    worker.before = lambda *_: shutil.rmtree(run.store.root)
+    deliver(app, run)
+    assert not run.store.root.exists()
+
+
+def test_nothing_is_committed_into_a_folder_that_is_another_runs(
+    app: Celery, run: Run, worker: WorkerResources
+) -> None:
+    worker.before = lambda *_: setattr(worker, "run_error", InputError("The folder belongs to another run."))
+    deliver(app, run)
+    assert parts(run) == []
+    assert (run.ledger.state().state, attempts(run), leased(run)) == ("failed", 0, set())

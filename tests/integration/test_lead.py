@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 
 import pyarrow.parquet as pq
@@ -70,6 +71,18 @@ def test_a_run_is_led_to_its_seal(app: Celery, run: Run, worker: WorkerResources
     leader.resign()
     kept = {run_key(run.document.run, "state").encode()}
     assert set(run.client.keys("penstock:run:*")) == kept
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_run_whose_folder_was_removed_fails(run: Run, leader_of: MakeLeader, plan: bool) -> None:
+    leader = leader_of(plan=plan)
+    leader.step()
+    shutil.rmtree(run.store.root)
+    with pytest.raises(RunError, match=f"does not hold run {run.document.run} any more"):
+        leader.step()
+    leader.resign()
+    assert run.ledger.state().state == "failed"
+    assert not run.store.root.exists()
 
 
 def test_a_redis_emptied_in_the_middle_costs_only_time(

@@ -11,6 +11,7 @@ import pytest
 import redis
 from integration.open_runs import MakeSpec
 
+from pipelines.errors import InputError, SurroundingsError
 from pipelines.parts.run_document import RunDocument
 from tasks.keys import RUNS
 from tasks.runs import open_run
@@ -60,6 +61,19 @@ def test_runs_that_compute_the_same_share_their_models(
     assert other is not loaded
     assert resources.extractor(opened("fifth", max_tokens=9)) is other
     assert resources.extractor(first) is not loaded  # it went: one byte of memory is allowed
+
+
+def test_a_folder_that_was_removed_or_replaced_is_no_runs_of_before(
+    resources: ProcessResources, opened: Open, tmp_path: Path
+) -> None:
+    document = opened("out")
+    store, _ = resources.run(document.run)
+    shutil.rmtree(store.root)
+    with pytest.raises(SurroundingsError, match="no run that this machine can see"):
+        resources.run(document.run)
+    opened("out")
+    with pytest.raises(InputError, match=f"not to {document.run}"):
+        resources.run(document.run)
 
 
 def test_few_runs_are_remembered(resources: ProcessResources, opened: Open, client: redis.Redis) -> None:

@@ -22,4 +22,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sealed(template: Path, tmp_path: Path) -> Store:
     shutil.copytree(template, tmp_path / "out")
-    return Store(tmp_path / "out")
+    made = Store(tmp_path / "out")
+    made.create()
+    return made

@@ -71,6 +71,7 @@ def visible(store: Store) -> set[str]:
 
 def test_a_commit_reads_back_as_it_was_written(tmp_path: Path) -> None:
     store = Store(tmp_path / "out")
+    store.create()
     done = commit(store, meta(count=4), rows(3), [reject(1)], [reject(2, Stage.WARNING)])
     assert done.won
     assert done.name == part_name(0) == "data/part-00000000.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from pipelines.parts.store import Store
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "out")
+    made = Store(tmp_path / "out")
+    made.create()
+    return made
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_a_symbolic_link_out_of_the_folder_is_refused(store: Store, tmp_path: Pa
     outside.mkdir()
     (outside / "part").write_bytes(b"secret")
     path = store.root / link
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(exist_ok=True)
     path.symlink_to(outside if link == "data" else outside / "part")
     for act in (lambda: store.read("data/part"), lambda: store.put_if_absent("data/part", b"")):
         with pytest.raises(ForeignFolderError, match="outside of the folder"):
@@ -50,6 +53,23 @@ def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert Store(tmp_path / "link").put_if_absent("a/b", b"1")
     assert (tmp_path / "real/a/b").read_bytes() == b"1"
+
+
+def test_a_folder_that_was_removed_is_not_brought_back(store: Store) -> None:
+    store.put_if_absent("data/part", b"1")
+    temporary = store.new_temporary()
+    temporary.write_bytes(b"2")
+    shutil.rmtree(store.root)
+    for act in (
+        lambda: store.put_if_absent("data/part", b"2"),
+        lambda: store.replace("a", b"2"),
+        lambda: store.append("_tmp/receipts", b"2"),
+        lambda: store.publish(temporary, "data/part"),
+        store.new_temporary,
+    ):
+        with pytest.raises(InfrastructureError, match="cannot write"):
+            act()
+    assert not store.root.exists()
 
 
 def test_the_first_writer_wins(store: Store) -> None:

@@ -36,7 +36,9 @@ def spec_of(*paths: Path, batch_documents: int = 32) -> RunSpec:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "out")
+    made = Store(tmp_path / "out")
+    made.create()
+    return made
 
 
 def plan_all(planner: Planner) -> list[Batch]:

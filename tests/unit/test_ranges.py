@@ -215,7 +215,9 @@ def test_rows_that_cannot_be_read_are_rejects_one_by_one(tmp_path: Path) -> None
         dtype=Dtype.FLOAT32,
         batch_documents=7,
     )
-    planner = Planner(Store(tmp_path / "out"), spec)
+    store = Store(tmp_path / "out")
+    store.create()
+    planner = Planner(store, spec)
     entries = list(planner.ranges())
     assert [entry.count for entry in entries] == [7] * 8 + [5]
     batches_read = [planner.read(entry) for entry in entries]
