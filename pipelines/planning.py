@@ -54,8 +54,8 @@ class Planner:
             if number == self.end.documents == 0:
                 yield Batch(0, 0, [], start=end, end=self.end)
 
-    def ranges(self) -> Iterator[PlanEntry]:
-        """The same batches, found at scan speed where the format allows it, and without their documents."""
+    def ranges(self) -> Iterator[Batch | PlanEntry]:
+        """The same batches, found at scan speed where the format allows it; with documents only what is compressed."""
         number, end, _ = self.plan.tail()
         with Ranges(self.spec.corpus, end, number=number, max_documents=self.spec.batch_documents) as ranges:
             yield from ranges
@@ -120,8 +120,8 @@ class Planner:
             except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
                 raise SurroundingsError(
                     f"{shard.uri} cannot be read by this worker: {error.strerror}.",
-                    "`--transport reference` wants the corpus under the same path on every worker: make it visible "
-                    "there and resume, or run anew with --transport value.",
+                    "What was planned with `--transport reference` has to lie under the same path on every worker: "
+                    "make it visible there, by a link for one, and resume; or start a new run in another folder.",
                 ) from error
             except OSError as error:
                 raise InfrastructureError(f"{shard.uri} cannot be read: {error.strerror or error}.") from error

@@ -1,7 +1,8 @@
 """Planning by reference: the batches that reading would give, found by scanning, without their documents.
 
 Where a scan cannot tell where a batch ends, that batch is read, and the plan has the digest of its items; of the others
-it has the digest of their source. The cut is the same either way.
+it has the digest of their source. The cut is the same either way. What is compressed comes with its documents: whoever
+reads it again decompresses the file from its start.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ from pipelines.parts.plan import PlanEntry, entry_of
 from pipelines.spec import MAX_BATCH_TEXT_BYTES, CorpusSpec
 
 
+def is_compressed(spec: CorpusSpec, start: Cursor, end: Cursor) -> bool:
+    """Whether any file that lies between two cursors, or that one of them stands in, is compressed."""
+    return any(shard.compression != "none" for shard in spec.shards[start.shard : end.shard + 1])
+
+
 class Ranges:
-    """The batches of a corpus from a cursor on, as entries of its plan. One pass; close it.
+    """The batches of a corpus from a cursor on, as entries of its plan, compressed ones whole. One pass; close it.
 
     ``end`` is the end of what was planned; after the last batch the end of the corpus, with all its blank lines.
     ``scanned`` and ``read`` count the batches that were found either way.
@@ -47,18 +53,19 @@ class Ranges:
         self._batches: Iterator[Batch] = iter(())
         self._read_to: Cursor | None = None
 
-    def __iter__(self) -> Iterator[PlanEntry]:
+    def __iter__(self) -> Iterator[Batch | PlanEntry]:
         while True:
+            planned: Batch | PlanEntry | None
             try:
-                entry, end = self._scan_one()
-                self.scanned += entry is not None
+                planned, end = self._scan_one()
+                self.scanned += planned is not None
             except UnscannableError:
-                entry, end = self._read_one()
-                self.read += entry is not None
+                planned, end = self._read_one()
+                self.read += planned is not None
             self.end = end
-            if entry is None:
+            if planned is None:
                 return
-            yield entry
+            yield planned
             self._number += 1
 
     def __enter__(self) -> Ranges:
@@ -126,7 +133,7 @@ class Ranges:
                 raise
         return self._scan
 
-    def _read_one(self) -> tuple[PlanEntry | None, Cursor]:
+    def _read_one(self) -> tuple[Batch | PlanEntry | None, Cursor]:
         """The same by reading."""
         if self._reader is None or self._read_to != self.end:
             if self._reader is not None:
@@ -142,7 +149,8 @@ class Ranges:
         if batch is None:
             return None, self._reader.cursor
         self._read_to = batch.end
-        return entry_of(batch), batch.end
+        whole = is_compressed(self._spec, batch.start, batch.end)
+        return batch if whole else entry_of(batch), batch.end
 
     def _close_scan(self) -> None:
         if self._scan is not None:

@@ -16,7 +16,14 @@ from celery import Task, shared_task
 
 from pipelines import __version__
 from pipelines.documents import Batch, items_digest
-from pipelines.errors import BatchError, InfrastructureError, ProcessError, RunError, SurroundingsError
+from pipelines.errors import (
+    BatchError,
+    CorpusChangedError,
+    InfrastructureError,
+    ProcessError,
+    RunError,
+    SurroundingsError,
+)
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
@@ -186,13 +193,13 @@ def _taken(job: _Job) -> tuple[Batch, str] | None:
     if body == BY_REFERENCE:
         try:
             planner.check_visible(entry)
-        except SurroundingsError as error:
+            batch = planner.read(entry, lambda: job.renew(0, 0))
+        except (SurroundingsError, CorpusChangedError) as error:  # here: others may see the planned file
             logger.error("This worker cannot do the run: %s", error)
             job.ledger.refuse(job.resources.owner, str(error))
             job.ledger.release(job.batch, delivery=job.delivery, uncount=True)
             time.sleep(HAND_BACK_PAUSE_S)  # others get their chance
             return None
-        batch = planner.read(entry, lambda: job.renew(0, 0))
         return batch, entry.input_digest or items_digest(batch.items)
     try:
         batch = decode(body, job.document.spec.corpus.keep)

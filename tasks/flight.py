@@ -52,7 +52,7 @@ class Publisher:
 
     def publish_planned(self, planner: Planner, entry: PlanEntry) -> None:
         """Put a batch in flight that is in the plan; its documents are read again only if they are to travel."""
-        if is_sent_by_reference(entry, self.transport):
+        if is_sent_by_reference(entry, self.transport, planner.spec.corpus):
             self.bodies.put(entry.batch, BY_REFERENCE)
             self._announce(entry.batch, len(BY_REFERENCE))
         else:

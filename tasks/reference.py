@@ -10,17 +10,22 @@ from pipelines.parts.plan import PlanEntry
 from pipelines.parts.run_document import Transport, load
 from pipelines.parts.store import Store
 from pipelines.planning import Planner
+from pipelines.ranges import is_compressed
+from pipelines.spec import CorpusSpec
 
 BY_REFERENCE = b"by reference"
 """What is stored in the place of a body. It is no Arrow stream."""
 
 
-def is_sent_by_reference(entry: PlanEntry, transport: Transport) -> bool:
+def is_sent_by_reference(entry: PlanEntry, transport: Transport, corpus: CorpusSpec) -> bool:
     """How a planned batch is to travel.
 
-    One that was planned without reading it has no digest that a body could be held against: its workers read it.
+    One that was planned without reading it has no digest that a body could be held against: its workers read it. What
+    is compressed is read once, by who feeds: each worker would decompress the file from its start to its batch.
     """
-    return bool(entry.source_digest) or transport is Transport.REFERENCE
+    if entry.source_digest:
+        return True
+    return transport is Transport.REFERENCE and not is_compressed(corpus, entry.start, entry.end)
 
 
 @functools.lru_cache(maxsize=16)

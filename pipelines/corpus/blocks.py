@@ -56,7 +56,7 @@ def blocks(path: str, compression: str, offset: int = 0) -> Iterator[bytes]:
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces joined to blocks; what was there before the damage comes before the error."""
+    """Small pieces joined to blocks, and large ones cut; what was there before the damage comes before the error."""
     waiting: list[bytes] = []
     size = 0
     try:
@@ -64,14 +64,18 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
             waiting.append(piece)
             size += len(piece)
             if size >= BLOCK_BYTES:
-                yield b"".join(waiting)
+                yield from _cut(b"".join(waiting))
                 waiting, size = [], 0
     except DamagedStreamError:
-        if waiting:
-            yield b"".join(waiting)
+        yield from _cut(b"".join(waiting))
         raise
-    if waiting:
-        yield b"".join(waiting)
+    yield from _cut(b"".join(waiting))
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    """Where a line is too long must not depend on how much of a file comes at once."""
+    for place in range(0, len(data), BLOCK_BYTES):
+        yield data[place : place + BLOCK_BYTES]
 
 
 def _decompressed(path: str, compression: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Scanning JSON Lines and text: line ends are found, and blank lines told from others, a block at a time."""
+"""Scanning plain JSON Lines and text: line ends are found, and blank lines told from others, a block at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.corpus.blocks import DamagedStreamError, blocks
+from pipelines.corpus.blocks import blocks
 from pipelines.corpus.encodings import is_utf8
 from pipelines.corpus.lines import MAX_LINE_BYTES
 from pipelines.corpus.scan import Passed, UnscannableError
@@ -24,11 +24,12 @@ _MOST_BYTES_OF_A_BYTE = 4
 
 
 class LineScan:
-    """A :class:`~pipelines.corpus.scan.Scan` of a file of lines."""
+    """A :class:`~pipelines.corpus.scan.Scan` of a plain file of lines."""
+
+    enterable = True
 
     def __init__(self, shard: Shard, spec: CorpusSpec, offset: int, line: int) -> None:
         utf8 = is_utf8(spec.encoding)
-        self.enterable = shard.compression == "none"
         self._windows = _windows(shard, offset)
         self._strips_bom = utf8
         self._offset, self._line = offset, line
@@ -72,7 +73,7 @@ class LineScan:
             self._pass_to(self._base + len(self._data), self._lines_after, digest)
             try:
                 window = next(self._windows, None)
-            except (DamagedStreamError, OSError) as error:
+            except OSError as error:
                 raise UnscannableError(str(error)) from error
             if window is None:
                 blank_after = self._line - passed.line if self._counts_blank else 0

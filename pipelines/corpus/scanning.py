@@ -1,4 +1,4 @@
-"""Which files can be scanned: lines that are items, and rows of Parquet and Arrow."""
+"""Which files can be scanned: plain ones whose lines are items, and Parquet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pipelines.spec import CorpusSpec, Format, Shard
 def open_scan(shard: Shard, spec: CorpusSpec, offset: int, line: int) -> Scan:
     """A scan of a file from a place on. Raises UnscannableError where it has to be read.
 
-    Records of CSV and TSV are found by reading only: a quoted field may hold line ends.
+    Records of CSV and TSV are found by reading only: a quoted field may hold line ends. A compressed file is read
+    because it cannot be entered in the middle: each worker would decompress all that lies before its batch.
     """
+    if shard.compression != "none":
+        raise UnscannableError(f"{shard.compression} has to be read")
     if shard.format is Format.JSONL or (shard.format is Format.TEXT and not spec.whole_files):
         return LineScan(shard, spec, offset, line)
     if shard.format is Format.PARQUET:

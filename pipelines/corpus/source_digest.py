@@ -10,7 +10,7 @@ import hashlib
 import os
 from typing import IO, Any
 
-from pipelines.corpus.blocks import DamagedStreamError, blocks
+from pipelines.corpus.blocks import blocks
 from pipelines.corpus.regular import open_regular
 from pipelines.documents import Cursor
 from pipelines.spec import CorpusSpec, Format, Shard
@@ -60,16 +60,12 @@ def _footer(file: IO[bytes], size: int) -> bytes:
 
 
 def _digest_bytes(shard: Shard, begin: int, stop: int | None, digest: Any) -> bool:
-    """Feed the bytes from ``begin`` to ``stop`` (or the end); False where there are fewer or they are damaged."""
+    """Feed the bytes of a plain file from ``begin`` to ``stop`` (or the end); False where there are fewer."""
     place = begin
-    stream = blocks(shard.uri, shard.compression, begin)
-    try:
-        for block in stream:
-            piece = block if stop is None else block[: stop - place]
-            digest.update(piece)
-            place += len(piece)
-            if place == stop:
-                return True
-    except DamagedStreamError:
-        return False
+    for block in blocks(shard.uri, shard.compression, begin):
+        piece = block if stop is None else block[: stop - place]
+        digest.update(piece)
+        place += len(piece)
+        if place == stop:
+            return True
     return stop is None

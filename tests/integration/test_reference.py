@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ from celery import Celery
 from integration.open_runs import MakeSpec, Run
 from integration.worker_resources import WorkerResources, attempts, deliver, due, parts
 
+from pipelines.errors import UsageError
 from pipelines.extract import Extractor
 from pipelines.parts import quarantine
 from pipelines.parts.limit import Limit
@@ -27,8 +29,10 @@ from pipelines.parts.verify import verify
 from tasks import extract
 from tasks.feed import Feeder, Step, Window
 from tasks.reference import BY_REFERENCE
-from tasks.runs import open_run
+from tasks.runs import load_run, open_run
 from tasks.transport import encode
+from worker.cli.leading import Opened as OpenedRun
+from worker.cli.leading import sent_by
 
 ROWS = [
     {"id": f"doc-{number}", "text": " " if number % 20 == 7 else f"text {number},\nof the river", "n": number}
@@ -38,6 +42,11 @@ ROWS = [
 
 def write_lines(path: Path) -> None:
     path.write_text("\n\n".join(json.dumps(row) for row in ROWS) + "\n{broken\n \n")
+
+
+def write_compressed(path: Path) -> None:
+    write_lines(path)
+    path.write_bytes(bz2.compress(path.read_bytes()))
 
 
 def write_rows(path: Path) -> None:
@@ -51,7 +60,8 @@ def write_table(path: Path) -> None:
         writer.writerows(ROWS)
 
 
-WRITERS: dict[str, Callable[[Path], None]] = {"c.jsonl": write_lines, "c.parquet": write_rows, "c.csv": write_table}
+PLAIN: dict[str, Callable[[Path], None]] = {"c.jsonl": write_lines, "c.parquet": write_rows, "c.csv": write_table}
+WRITERS = PLAIN | {"c.jsonl.bz2": write_compressed}
 Opened = Callable[..., tuple[Run, WorkerResources]]
 
 
@@ -86,7 +96,7 @@ def feed(run: Run) -> None:
     feeder = Feeder(run.planner(), run.ledger, run.publisher, Window(batches=64), plan=True)
     while feeder.step() is Step.PUBLISHED:
         pass
-    assert feeder.documents_planned == 70 + (run.document.spec.corpus.shards[0].name == "c.jsonl")
+    assert feeder.documents_planned == 70 + run.document.spec.corpus.shards[0].name.startswith("c.jsonl")
 
 
 def finish(run: Run) -> pa.Table:
@@ -109,14 +119,14 @@ def test_parts_are_those_of_documents_that_crossed_redis(opened: Opened, tmp_pat
         feed(run)
         by_reference = [run.bodies.get(batch) == BY_REFERENCE for batch in run.in_flight()]
         assert len(by_reference) == 3
-        assert by_reference == [transport is Transport.REFERENCE] * 3
+        assert by_reference == [transport is Transport.REFERENCE and name in PLAIN] * 3
         rows = finish(run)
         footers = [read_footer(run.store, batch) for batch in range(3)]
         rejects = [list(quarantine.read(run.store, footer.quarantine)) for footer in footers]
         entries = list(run.planner().plan.entries())
         places = [(entry.first, entry.count, entry.start, entry.end) for entry in entries]
         found[transport] = rows, rejects, [footer.input_digest for footer in footers], places
-        planned_blind = transport is Transport.REFERENCE and name != "c.csv"
+        planned_blind = transport is Transport.REFERENCE and name in ("c.jsonl", "c.parquet")
         assert [bool(entry.source_digest) for entry in entries] == [planned_blind] * 3
         assert [bool(entry.input_digest) for entry in entries] == [not planned_blind] * 3
     value, reference = found[Transport.VALUE], found[Transport.REFERENCE]
@@ -140,6 +150,20 @@ def test_a_run_goes_on_by_the_other_transport(opened: Opened, tmp_path: Path, pl
     assert finish(again).num_rows == 66
 
 
+@pytest.mark.parametrize("planned", Transport)
+def test_compressed_text_is_published_again_by_value(opened: Opened, tmp_path: Path, planned: Transport) -> None:
+    """A worker would decompress all that lies before its batch, for each batch anew."""
+    write_compressed(tmp_path / "c.jsonl.bz2")
+    run, _ = opened(tmp_path / "c.jsonl.bz2", planned)
+    feed(run)
+    run.client.flushall()
+    run.ledger.open(str(run.store.root))
+    again = Run(run.app, run.client, run.store, replace(run.document, transport=Transport.REFERENCE))
+    feed(again)
+    assert not any(run.bodies.get(batch) == BY_REFERENCE for batch in range(3))
+    assert finish(again).num_rows == 66
+
+
 def test_a_body_is_not_taken_where_the_plan_cannot_tell_it(opened: Opened, tmp_path: Path) -> None:
     write_lines(tmp_path / "c.jsonl")
     run, _ = opened(tmp_path / "c.jsonl", Transport.REFERENCE)
@@ -153,11 +177,11 @@ def test_a_body_is_not_taken_where_the_plan_cannot_tell_it(opened: Opened, tmp_p
     assert len(ids) == 66
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_changed_corpus_ends_the_run(opened: Opened, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_worker_that_sees_another_file_leaves_it_to_others(opened: Opened, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    WRITERS[name](path)
-    run, _ = opened(path, Transport.REFERENCE)
+    PLAIN[name](path)
+    run, resources = opened(path, Transport.REFERENCE)
     feed(run)
     data = path.read_bytes()
     status = os.stat(path)
@@ -165,12 +189,21 @@ def test_a_changed_corpus_ends_the_run(opened: Opened, tmp_path: Path, name: str
     path.write_bytes(data[:place] + b"RIVER" + data[place + 5 :])
     if name != "c.parquet":  # of lines every byte is known, of Parquet the date
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    for batch in run.in_flight():
-        deliver(run.app, run, batch)
-    state = run.ledger.state()
-    assert state.state == "failed"
-    assert f"{path} is not what it was when batch" in state.message
-    assert attempts(run) == 0 or parts(run)
+    refused = next(batch for batch in run.in_flight() if refuses(run, batch))
+    assert run.ledger.state().state == "running"
+    ((owner, message),) = run.ledger.refusals().items()
+    assert owner == resources.owner
+    assert f"{path} is not what it was when batch {refused} was planned" in message
+    assert (attempts(run, refused), due(run)) == (0, {refused})
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert finish(run).num_rows == 66
+    assert not run.ledger.refusals()
+
+
+def refuses(run: Run, batch: int) -> bool:
+    deliver(run.app, run, batch)
+    return bool(run.ledger.refusals())
 
 
 def test_a_worker_that_cannot_see_the_corpus_leaves_it_to_others(opened: Opened, tmp_path: Path) -> None:
@@ -189,3 +222,31 @@ def test_a_worker_that_cannot_see_the_corpus_leaves_it_to_others(opened: Opened,
     (tmp_path / "elsewhere").rename(path)
     assert finish(run).num_rows == 66
     assert not run.ledger.refusals()
+
+
+@pytest.mark.parametrize("name", ["c.jsonl", "c.csv"])
+def test_only_what_helps_is_advised_where_the_corpus_was_moved(
+    opened: Opened, spec_of: MakeSpec, tmp_path: Path, name: str
+) -> None:
+    """What was planned by scanning is read by workers, in the old place, whatever the transport is now."""
+    path, moved = tmp_path / name, tmp_path / "elsewhere" / name
+    WRITERS[name](path)
+    run, _ = opened(path, Transport.REFERENCE)
+    feed(run)
+    moved.parent.mkdir()
+    path.rename(moved)
+    there = OpenedRun(
+        *open_run(run.store.root, spec_of(moved, keep=("n",)), arguments=["c"], max_quarantined="1%", code_version="1")
+    )
+    with pytest.raises(UsageError, match=r"The corpus was moved") as caught:
+        sent_by(there, {"transport": None})
+    assert ("--transport value" in caught.value.hint) == (name == "c.csv")
+    if name == "c.csv":
+        sent_by(there, {"transport": "value"})
+    else:
+        with pytest.raises(UsageError, match=r"a link to it, there and `penstock resume .*new run"):
+            sent_by(there, {"transport": "value"})
+    sent_by(there, {"transport": None, "inline": True})
+    path.symlink_to(moved)
+    sent_by(OpenedRun(*load_run(run.store.root)), {"transport": None})
+    assert finish(run).num_rows == 66

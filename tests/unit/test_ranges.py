@@ -23,7 +23,7 @@ from pipelines.batching import batches
 from pipelines.corpus import blocks, line_scan, lines, open_corpus
 from pipelines.corpus.source_digest import source_digest
 from pipelines.documents import CORPUS_START, Batch, Reason, Reject
-from pipelines.parts.plan import PlanEntry
+from pipelines.parts.plan import PlanEntry, entry_of
 from pipelines.parts.store import Store
 from pipelines.planning import Planner
 from pipelines.ranges import Ranges
@@ -53,7 +53,15 @@ def shard_of(path: Path, format_: Format, compression: str = "none") -> Shard:
 def plan(spec: CorpusSpec, limits: tuple[int, int], start: PlanEntry | None = None) -> tuple[list[PlanEntry], Ranges]:
     begin, number = (start.end, start.batch + 1) if start is not None else (CORPUS_START, 0)
     with Ranges(spec, begin, number=number, max_documents=limits[0], max_text_bytes=limits[1]) as ranges:
-        return list(ranges), ranges
+        found = list(ranges)
+    for planned in found:
+        compressed = any(spec.shards[number].compression != "none" for number in files_of(spec, planned))
+        assert isinstance(planned, Batch) == compressed
+    return [entry_of(planned) if isinstance(planned, Batch) else planned for planned in found], ranges
+
+
+def files_of(spec: CorpusSpec, planned: Batch | PlanEntry) -> range:
+    return range(planned.start.shard, min(planned.end.shard + 1, len(spec.shards)))
 
 
 def read(spec: CorpusSpec, limits: tuple[int, int]) -> tuple[list[Batch], object]:
@@ -105,6 +113,7 @@ def small_blocks() -> Iterator[None]:
 )
 @example([(b"\xef\xbb\xbf", "none"), (b"a\n", "none")], (2, 2**25), False, "utf-8", None)
 @example([(b"a\n\n\n", "gzip"), (b"\n", "none")], (2, 2**25), True, "utf-8", None)
+@example([(b"a\n" + OBJECTS[1] + b"\n", "zstd"), (b"b\n", "none")], (2, 1), True, "utf-8", None)
 def test_files_of_lines(
     format_: Format,
     files: Sequence[tuple[bytes, str]],
@@ -219,8 +228,8 @@ def test_rows_that_cannot_be_read_are_rejects_one_by_one(tmp_path: Path) -> None
     store.create()
     planner = Planner(store, spec)
     entries = list(planner.ranges())
-    assert [entry.count for entry in entries] == [7] * 8 + [5]
-    batches_read = [planner.read(entry) for entry in entries]
+    assert [entry.count for entry in entries if isinstance(entry, PlanEntry)] == [7] * 8 + [5]
+    batches_read = [planner.read(entry) for entry in entries if isinstance(entry, PlanEntry)]
     assert [batch.end for batch in batches_read] == [entry.end for entry in entries]
     items = [item for batch in batches_read for item in batch.items]
     lost = [item for item in items if isinstance(item, Reject) and item.reason is Reason.DAMAGED_FILE]

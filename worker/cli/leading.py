@@ -19,6 +19,7 @@ from pipelines.parts.listing import read_head
 from pipelines.parts.run_document import RunDocument, Transport, load
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
+from pipelines.planning import Planner
 from pipelines.spec import Dtype, RunSpec
 from tasks.client import connect
 from tasks.fleet import live_workers
@@ -86,14 +87,26 @@ def sent_by(opened: Opened, flags: dict[str, Any]) -> Opened:
     store, document = opened
     transport = Transport(flags["transport"] or document.transport)
     there = load(store)
-    if transport is Transport.REFERENCE and there is not None:
-        for old, new in zip(there.spec.corpus.shards, document.spec.corpus.shards, strict=True):
-            if old.uri != new.uri:
-                raise UsageError(
-                    f"The corpus was moved since the run was opened: {old.uri} is {new.uri} now.",
-                    "Workers read it where it was: use --transport value, or a link in the old place.",
-                )
+    if there is not None and not flags.get("inline"):
+        _refuse_moved(store, there.spec, document.spec, transport)
     return Opened(store, replace(document, transport=transport))
+
+
+def _refuse_moved(store: Store, there: RunSpec, asked: RunSpec, transport: Transport) -> None:
+    shards = zip(there.corpus.shards, asked.corpus.shards, strict=True)
+    moved = next(((old.uri, new.uri) for old, new in shards if old.uri != new.uri), None)
+    if moved is None:
+        return
+    if any(entry.source_digest for entry in Planner(store, asked).backlog()):
+        other = "start a new run in another folder"  # a worker reads these, whatever the transport is now
+    elif transport is Transport.REFERENCE:
+        other = "use --transport value"
+    else:
+        return
+    raise UsageError(
+        f"The corpus was moved since the run was opened: {moved[0]} is {moved[1]} now.",
+        f"Workers read it where it was: put it, or a link to it, there and `penstock resume {store.root}`; or {other}.",
+    )
 
 
 def limit_of(document: RunDocument, flags: dict[str, Any]) -> Limit:

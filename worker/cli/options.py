@@ -122,7 +122,7 @@ def transport_option(command: Command) -> Command:
         "--transport",
         type=click.Choice([str(transport) for transport in Transport]),
         help="Send documents through Redis, or have the workers read them, who must see the corpus under the same "
-        "path. Default: value, or how the run was opened.",
+        "path; compressed text is always sent. Default: value, or how the run was opened.",
     )(command)
 
 
