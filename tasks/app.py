@@ -45,8 +45,12 @@ class Resources(Protocol):
     owner: str
     slot: str
     device: str
-    lease_s: float
     max_attempts: int
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds that a claim or a renewal holds."""
+        ...
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
         """A run's store and its document, from its folder. Raises RunError where this worker cannot see it."""

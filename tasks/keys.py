@@ -4,7 +4,8 @@
 key                                type    holds; lifetime
 =================================  ======  ==========================================================================
 ``penstock:runs``                  hash    run → folder, of the runs that workers may have to look after; until sealed
-``penstock:run:RUN:state``         hash    ``state``, progress counters; 7 days after the last change
+``penstock:run:RUN:state``         hash    ``state``, progress counters, ``barren`` (deaths in a row, each at a first
+                                           micro-batch) since batch count ``barren_since``; 7 days after the last change
 ``penstock:run:RUN:open``          zset    batch → time of its last publication: the batches in flight (the window)
 ``penstock:run:RUN:sizes``         hash    batch → bytes of its body, for the batches in flight
 ``penstock:run:RUN:leases``        hash    batch → ``expiry|owner|delivery``; until the batch is closed or released

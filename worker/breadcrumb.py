@@ -23,9 +23,15 @@ SIZE = 1 << 20
 """Bytes of a page: the indices of a batch's 65,536 documents fit."""
 _HEADER = 8
 _HUNG = b"hung"
+_PACE = 256
+"""Bytes at the end of a page: what the slot has learnt of its pace, for the children to come."""
+_GUESS = "?"
+"""Before the name of a stage that no child of the slot has brought to an end."""
 _held: list[int] = []
 """The locks on this process's own pages; they go when it does, however it ends."""
 MEDIAN_OF = 101
+HANG_MEDIANS = 20
+"""A piece of work that takes so many times as long as the median of its stage hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +86,17 @@ def _sweep(place: Path) -> None:
 
 
 class Trail:
-    """The writing side, in the worker's child. ``hang_limit_s`` is the least time that a piece of work is given."""
+    """The writing side, in the worker's child. ``hang_limit_s`` is the least time that a piece of work is given.
+
+    The limits that its predecessor's medians gave hold until it has medians of its own.
+    """
 
     def __init__(self, path: Path, hang_limit_s: float) -> None:
         with path.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), SIZE)
         self._least_s = hang_limit_s
-        self._durations: deque[float] = deque(maxlen=MEDIAN_OF)
+        self._durations: dict[str, deque[float]] = {}
+        self._limits = _limits(self._page)
         self._since = 0.0
         self._stage = ""
         self._finished: Counter[str] = Counter()
@@ -95,10 +105,13 @@ class Trail:
         """Note what is taken in hand now; an empty ``stage`` clears it."""
         now = time.monotonic()
         if self._stage:
-            self._durations.append(now - self._since)
+            durations = self._durations.setdefault(self._stage, deque(maxlen=MEDIAN_OF))
+            durations.append(now - self._since)
             self._finished[self._stage] += 1
+            self._limits[self._stage] = HANG_MEDIANS * statistics.median(durations)
+            self._limits.pop(_GUESS + self._stage, None)
+            _keep(self._page, self._limits)
         self._since, self._stage = now, stage
-        median = statistics.median(self._durations) if self._durations else 0.0
         data = b""
         if stage:
             note = {
@@ -108,16 +121,39 @@ class Trail:
                 "stage": stage,
                 "documents": [int(index) for index in documents],
                 "since_s": now,
-                "limit_s": max(self._least_s, 20 * median),
+                "limit_s": max(self._least_s, self._limits.get(stage, self._limits.get(_GUESS + stage, 0.0))),
                 "finished": self._finished[stage],
             }
             data = json.dumps(note).encode()
         # The length last: a process that dies in between leaves an empty page, not half a note.
         self._page[:_HEADER] = bytes(_HEADER)
-        if len(data) <= SIZE - _HEADER - len(_HUNG):
+        if len(data) <= SIZE - _HEADER - len(_HUNG) - _PACE:
             self._page[_HEADER : _HEADER + len(data)] = data
             self._page[_HEADER + len(data) : _HEADER + len(data) + len(_HUNG)] = bytes(len(_HUNG))
             self._page[:_HEADER] = len(data).to_bytes(_HEADER, "little")
+
+    def longest_s(self) -> float:
+        """The longest that a piece of work may take by what is known of the pace; 0 where nothing is.
+
+        Asked at the end of the very first piece of a stage, that counts already.
+        """
+        first = {}
+        if self._stage and self._stage not in self._limits:
+            first = {self._stage: HANG_MEDIANS * (time.monotonic() - self._since)}
+        return max((self._limits | first).values(), default=0.0)
+
+
+def _limits(page: mmap.mmap) -> dict[str, float]:
+    """Stage → seconds that a piece of it may take; empty where nothing is known."""
+    try:
+        found = json.loads(page[SIZE - _PACE :].rstrip(b"\0") or b"{}")
+        return {str(stage): float(limit_s) for stage, limit_s in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}  # its writer died over it
+
+
+def _keep(page: mmap.mmap, limits: dict[str, float]) -> None:
+    page[SIZE - _PACE :] = json.dumps(limits).encode().ljust(_PACE, b"\0")[:_PACE]
 
 
 def read(path: Path) -> Breadcrumb | None:
@@ -125,7 +161,7 @@ def read(path: Path) -> Breadcrumb | None:
     try:
         with path.open("rb", buffering=0) as page:
             length = int.from_bytes(page.read(_HEADER), "little")
-            if not 0 < length <= SIZE - _HEADER:
+            if not 0 < length <= SIZE - _HEADER - len(_HUNG) - _PACE:
                 return None
             note, hung = page.read(length), page.read(len(_HUNG)) == _HUNG
     except OSError:
@@ -144,7 +180,14 @@ def clear(path: Path) -> None:
 
 
 def mark_hung(path: Path) -> None:
-    """Note that what is in hand took too long; whoever reads the breadcrumb of the dead process sees it."""
+    """Note that what is in hand took too long; whoever reads the breadcrumb of the dead process sees it.
+
+    Where no child of this slot has ever brought such work to an end, the next gets twice the time: the machine may be
+    slower than anybody thought.
+    """
+    crumb = read(path)
     with path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as page:
         length = int.from_bytes(page[:_HEADER], "little")
         page[_HEADER + length : _HEADER + length + len(_HUNG)] = _HUNG
+        if crumb is not None and crumb.stage not in (limits := _limits(page)):
+            _keep(page, limits | {_GUESS + crumb.stage: 2 * crumb.limit_s})

@@ -44,6 +44,8 @@ DEVICE_LOST_EXIT = 70
 _before_claims: deque[bool] = deque(maxlen=3)
 """Of the last deaths of children of this (Celery's) process: whether they held nothing yet."""
 REMEMBERED_RUNS = 16
+LEASE_LIMITS = 1.25
+"""A lease outlasts the limit of a micro-batch by so much: a hang is then noticed, and noted, before it runs out."""
 
 # Celery sets up a child's logging before the child's own signal fires: this must stand when the file is imported.
 setup_logging.connect(logs.leave_logging_alone, weak=False)
@@ -59,12 +61,16 @@ class ProcessResources:
         self.owner = identity.owner
         self.slot = identity.slot
         self.device = identity.device
-        self.lease_s = settings.lease_s
         self.max_attempts = settings.max_attempts
         self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
         self._runs: OrderedDict[str, tuple[Store, RunDocument, tuple[int, int, int] | None]] = OrderedDict()
         self._extractors: OrderedDict[RunSpec, Extractor] = OrderedDict()
+
+    @property
+    def lease_s(self) -> float:
+        """How long a claim or a renewal holds: longer where micro-batches take long, so that a hang is found first."""
+        return max(self.settings.lease_s, LEASE_LIMITS * self._trail.longest_s())
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
         """A run's store and document, read from its folder once while it is one of the last worked on.

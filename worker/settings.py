@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     token_budget: PositiveInt | None = Field(None, description="tokens in one forward pass; without one, by device")
     window: PositiveInt | None = Field(None, description="batches in flight; without one, max(64, 8 per device)")
     window_bytes: PositiveInt = Field(256 * 2**20, description="bytes of batch bodies in flight")
-    lease_s: Seconds = Field(60.0, description="seconds without progress after which a batch goes to another worker")
+    lease_s: Seconds = Field(75.0, description="seconds without progress after which a batch goes to another worker")
     hang_limit_s: Seconds = Field(60.0, description="seconds that one micro-batch has at least, before it is a hang")
     max_attempts: PositiveInt = Field(5, description="claimed deliveries after which a batch is a dead letter")
     reconcile_interval_s: Seconds = Field(2.0, description="seconds between two looks for batches that got lost")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import redis
 
+from pipelines.documents import Reason
 from pipelines.errors import InfrastructureError, SurroundingsError
 from pipelines.parts.store import Store
 from tasks.client import redis_faults
@@ -21,7 +22,7 @@ from tasks.deaths import Deaths
 from tasks.fleet import dismiss_worker, report_worker
 from tasks.keys import QUEUE_LIST
 from tasks.ledger import Ledger, known_runs
-from worker.breadcrumb import clear, mark_hung, new_path, read
+from worker.breadcrumb import Breadcrumb, clear, mark_hung, new_path, read
 from worker.gpu import Slot
 from worker.lifeline import die_with_parent, is_running
 from worker.settings import Settings, SlotIdentity, environment_for_child, slot_environment
@@ -154,14 +155,21 @@ class Supervisor:
     def _end_stuck(self) -> None:
         """Kill processes that hold a batch without progress, or sit idle while work waits: whatever wedged them."""
         overdue: set[str] = set()
+        refused: list[set[str]] = []
         for run in known_runs(self.client):
-            overdue |= Ledger(self.client, run).overdue_owners(self.lease_s)
+            ledger = Ledger(self.client, run)
+            overdue |= ledger.overdue_owners(self.lease_s)
+            refused.append(set(ledger.refusals()))
+        can_do_nothing = set.intersection(*refused) if refused else set()
         at_work = self._at_work()
         with redis_faults():
             work_waits = self.client.llen(QUEUE_LIST) > 0
         now = time.monotonic()
         for worker in self._workers:
-            if not work_waits or worker.owner in at_work or read(worker.breadcrumb) is not None:
+            crumb = read(worker.breadcrumb)
+            if crumb is not None and now - crumb.since_s < crumb.limit_s and is_running(crumb.pid):
+                overdue.discard(worker.owner)  # it has its time; _end_hang sees to it, and notes what was in hand
+            if not work_waits or worker.owner in at_work | can_do_nothing or crumb is not None:
                 worker.busy_at = now
             idle_s = now - max(worker.busy_at, worker.started)
             if worker.process is not None and (worker.owner in overdue or idle_s > self.idle_limit_s):
@@ -217,18 +225,26 @@ class Supervisor:
     def _bequeath(self, worker: _WorkerProcess) -> None:
         """A process died that was not told to: its batch is not to blame, but what it had in hand is noted.
 
-        Where it was killed for not getting on, the attempt counts: nothing else bounds a batch that wedges whoever
-        takes it.
+        Where it was killed for not getting on, the attempt counts, unless it narrows a suspicion: nothing else bounds
+        a batch that wedges whoever takes it.
         """
         crumb = read(worker.breadcrumb)
-        if crumb is not None and not worker.is_stuck:
-            detail = "The worker died while its child computed this document alone."
+        if crumb is not None:
             with contextlib.suppress(InfrastructureError):
                 folder = known_runs(self.client).get(crumb.run)
                 if folder is not None:
                     deaths = Deaths(Ledger(self.client, crumb.run), Store(Path(folder)))
-                    deaths.note(crumb.batch, worker.owner, crumb.documents, detail)
+                    self._accuse(deaths, worker, crumb)
         self._abandon(worker, uncount=not worker.is_stuck)
+
+    @staticmethod
+    def _accuse(deaths: Deaths, worker: _WorkerProcess, crumb: Breadcrumb) -> None:
+        detail = "The worker died while its child computed this document alone."
+        if not worker.is_stuck:
+            deaths.note(crumb.batch, worker.owner, crumb.documents, detail)
+            return
+        reason, barren = Reason.TIMEOUT if crumb.hung else Reason.CRASH, not crumb.finished
+        deaths.record(crumb.batch, worker.owner, crumb.documents, reason, detail, barren=barren)
 
     def _abandon(self, worker: _WorkerProcess, *, uncount: bool) -> None:
         """What a process that is gone held is due again. Where Redis is away too, it is told when it is back."""

@@ -33,6 +33,25 @@ def test_poison_is_found_and_nothing_else(thin_model: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_hang_is_found_where_micro_batches_take_longer_than_leases(thin_model: Path, tmp_path: Path) -> None:
+    """The time of a hang (20 x 0.5 s) is five times the lease: the watch over leases must not be faster."""
+    lines = poison_run(
+        tmp_path,
+        thin_model,
+        [item for item in POISON if item.way == "hang"],
+        documents=64,
+        batch_docs=32,
+        PENSTOCK_INCLUDE="chaos.noop_model,chaos.poison",
+        PENSTOCK_LEASE_S="2",
+        PENSTOCK_HANG_LIMIT_S="2",
+        NOOP_MICRO_BATCH="8",
+        NOOP_PAUSE_S="0.5",
+    )
+    assert [line.deaths for line in lines] == [4]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_what_the_engine_isolates_and_what_it_leaves_to_the_next_process(tiny_model: Path, tmp_path: Path) -> None:
     """NaN and a refused allocation cost a document, a device assert also its process."""
     items = [item for item in POISON if item.way in ("memory", "device", "nan")]

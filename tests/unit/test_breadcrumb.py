@@ -103,3 +103,53 @@ def test_slow_work_gets_more_time(path: Path) -> None:
     crumb = read(path)
     assert crumb is not None
     assert crumb.limit_s >= 20 * 0.02
+
+
+def test_a_successor_knows_how_long_each_stage_took(path: Path) -> None:
+    trail = Trail(path, 0.001)
+    for stage in ("forward", "tokenise", "tokenise", ""):
+        trail.drop("run", 1, stage, [1])
+        time.sleep(0.05 if stage == "forward" else 0.0)
+    clear(path)
+    successor = Trail(path, 0.001)
+    assert successor.longest_s() >= 20 * 0.05
+    for stage in ("tokenise", "tokenise", "forward"):  # what is quick tells nothing of what is slow
+        successor.drop("run", 1, stage, [1])
+    assert read(path).limit_s >= 20 * 0.05  # type: ignore[union-attr]
+
+
+def test_the_first_piece_ever_counts_when_it_is_done(path: Path) -> None:
+    trail = Trail(path, 60)
+    assert trail.longest_s() == 0
+    trail.drop("run", 1, "forward", [1])
+    time.sleep(0.02)
+    assert trail.longest_s() >= 20 * 0.02
+
+
+def test_a_hang_before_anything_was_finished_doubles_the_time(path: Path) -> None:
+    limits = []
+    for _ in range(3):
+        Trail(path, 60).drop("run", 1, "forward", [1])
+        limits.append(read(path).limit_s)  # type: ignore[union-attr]
+        mark_hung(path)
+        clear(path)
+    assert limits == [60, 120, 240]
+    trail = Trail(path, 60)
+    assert trail.longest_s() == 480
+    for _ in range(2):
+        trail.drop("run", 1, "forward", [1])
+    mark_hung(path)
+    trail = Trail(path, 60)
+    trail.drop("run", 1, "forward", [1])
+    assert read(path).limit_s == 60  # type: ignore[union-attr]
+
+
+def test_a_pace_that_cannot_be_read_is_none(path: Path) -> None:
+    trail = Trail(path, 60)
+    trail.drop("run", 1, "forward", [1])
+    trail.drop("run", 1, "", ())
+    with path.open("r+b") as page:
+        page.seek(SIZE - 256)
+        page.write(b'{"forward": 1')
+        page.write(bytes(200))
+    assert Trail(path, 60).longest_s() == 0
