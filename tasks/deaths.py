@@ -1,6 +1,6 @@
 """What follows when a worker's child dies under a batch: suspicion narrows, and too many deaths pause the run.
 
-Suspicion is kept in the run's folder, too: evidence is dear, and outlives a Redis that was emptied and a paused run.
+Suspicion is kept in the run's folder: evidence is dear, and outlives a Redis that was emptied and a paused run.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ class Deaths:
         self._state = run_key(ledger.run, "state")
 
     def suspicion(self, batch: int) -> Suspicion:
-        """What earlier deaths at a batch left."""
-        with redis_faults():
-            text = cast("bytes | None", self.client.hget(self._suspicions, str(batch)))
-        if text is None:
-            with contextlib.suppress(InfrastructureError):  # Redis may know; a folder that cannot be read never does
-                text = self.store.read_if_present(suspicion_name(self.ledger.run, batch))
+        """What earlier deaths at a batch left, by the file in the run's folder alone.
+
+        Whoever else can write to Redis would take documents out of the dataset by a word there.
+        """
+        text = None
+        with contextlib.suppress(InfrastructureError):  # what cannot be written or read is lost: the next deaths tell
+            text = self.store.read_if_present(suspicion_name(self.ledger.run, batch))
         try:
             return suspicion_from_json(text.decode()) if text else NO_SUSPICION
         except (ValueError, KeyError, TypeError):
@@ -92,11 +93,10 @@ class Deaths:
         after, narrowed = accuse(before, in_hand, reason, detail)
         if is_committed(self.store, batch):
             return before, before, narrowed  # by somebody else in the meantime: nothing will be computed again
-        text = after.to_json()
         with redis_faults():
-            self.client.hset(self._suspicions, str(batch), text)
+            self.client.hset(self._suspicions, str(batch), after.deaths)  # that there were some: the breaker waits
         with contextlib.suppress(InfrastructureError):
-            self.store.replace(suspicion_name(self.ledger.run, batch), text.encode())
+            self.store.replace(suspicion_name(self.ledger.run, batch), after.to_json().encode())
         return before, after, narrowed
 
     def _pardon(self, batch: int) -> None:
@@ -106,7 +106,9 @@ class Deaths:
             self.client.zrem(self._deaths, *explained)
 
     def _members(self) -> list[str]:
-        return [member.decode() for member in cast(list[bytes], self.client.zrange(self._deaths, 0, -1))]
+        return [
+            member.decode(errors="replace") for member in cast(list[bytes], self.client.zrange(self._deaths, 0, -1))
+        ]
 
     def _count_barren(self, barren: bool) -> int:
         """Deaths in a row, all over the fleet, without a finished micro-batch or batch in between."""
@@ -127,8 +129,8 @@ class Deaths:
         with redis_faults():
             now = float(self.client.time()[0])
             self.client.zremrangebyscore(self._deaths, 0, now - BREAKER_WINDOW_S)
-            members = [tuple(member.split("|", 1)) for member in self._members()]
-            pending = {name.decode() for name in cast(list[bytes], self.client.hkeys(self._suspicions))}
+            members = [(batch, rest) for batch, bar, rest in (m.partition("|") for m in self._members()) if bar]
+            pending = {name.decode(errors="replace") for name in cast(list[bytes], self.client.hkeys(self._suspicions))}
         counts = Counter(batch for batch, _ in members)
         counted = [(batch, rest) for batch, rest in members if batch not in pending or counts[batch] > 1]
         batches = {batch for batch, _ in counted}

@@ -15,8 +15,17 @@ local function lease_of(b)
   return tonumber(expiry), owner, delivery
 end
 
+-- Whoever else can write to this Redis may have left anything: what is no count is none.
+local function count(text)
+  return tonumber(string.match(text or '', '^%d+$') or '0')
+end
+
+local function add(field, n)
+  if type(redis.pcall('HINCRBY', state, field, n)) == 'table' then redis.call('HSET', state, field, n) end
+end
+
 local function uncount_attempt(b, wanted)
-  if wanted == '1' and tonumber(redis.call('HGET', attempts, b) or '0') > 0 then
+  if wanted == '1' and count(redis.call('HGET', attempts, b)) > 0 then
     redis.call('HINCRBY', attempts, b, -1)
   end
 end
@@ -45,10 +54,10 @@ if step == 'claim' then
   if not redis.call('ZSCORE', open, batch) then return {'CLOSED', '0'} end
   local expiry, owner, delivery = lease_of(batch)
   if expiry and delivery == ARGV[4] then
-    return {'RUN', redis.call('HGET', attempts, batch) or '1'}
+    return {'RUN', tostring(math.max(1, count(redis.call('HGET', attempts, batch))))}
   end
   if expiry and expiry > now then return {'LEASED', owner} end
-  local n = tonumber(redis.call('HGET', attempts, batch) or '0') + 1
+  local n = count(redis.call('HGET', attempts, batch)) + 1
   if n > tonumber(ARGV[6]) then return {'EXHAUSTED', tostring(n - 1)} end
   redis.call('HSET', attempts, batch, n)
   redis.call('HSET', leases, batch, (now + tonumber(ARGV[5])) .. '|' .. ARGV[3] .. '|' .. ARGV[4])
@@ -80,11 +89,11 @@ if step == 'close' then
   redis.call('HDEL', suspicions, batch)
   redis.call('SREM', due, batch)
   if redis.call('ZREM', open, batch) == 1 and redis.call('SETBIT', counted, batch, 1) == 0 then
-    redis.call('HINCRBY', state, 'batches', 1)
-    redis.call('HINCRBY', state, 'documents', ARGV[3])
-    redis.call('HINCRBY', state, 'rows', ARGV[4])
-    redis.call('HINCRBY', state, 'quarantined', ARGV[5])
-    redis.call('HINCRBY', state, 'tokens', ARGV[6])
+    add('batches', 1)
+    add('documents', ARGV[3])
+    add('rows', ARGV[4])
+    add('quarantined', ARGV[5])
+    add('tokens', ARGV[6])
     redis.call('HSET', state, 'closed_at', now)
     return {'CLOSED'}
   end

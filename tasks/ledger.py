@@ -6,7 +6,10 @@ store are the record, and whoever leads the run rebuilds it from there.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -20,6 +23,11 @@ from tasks.keys import ENDED_LEASES_S, RUNS, STATE_LIFETIME_S, body_key, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
 _PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions", "counted")
+
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+logger = logging.getLogger(__name__)
 
 
 class Verdict(StrEnum):
@@ -79,7 +87,7 @@ class Ledger:
     def _step(self, *arguments: str | int | float) -> list[str]:
         with redis_faults():
             answer = self._script(keys=self._keys, args=list(arguments))
-        return [_text(value) for value in cast(list[Any], answer)]
+        return [os.fsdecode(value) if isinstance(value, bytes) else str(value) for value in cast(list[Any], answer)]
 
     # -- the feeder's side
 
@@ -102,27 +110,43 @@ class Ledger:
         with redis_faults():
             sizes = cast(list[bytes], self.client.hvals(run_key(self.run, "sizes")))
             batches = self.client.zcard(run_key(self.run, "open"))
-        return batches, sum(int(size) for size in sizes)
+        return batches, sum(_count(size) for size in sizes)
 
     def sweep(self) -> tuple[float, list[OpenBatch]]:
         """The server's time and every batch in flight."""
         now, *flat = self._step("sweep")
+        entries = [flat[i : i + 4] for i in range(0, len(flat), 4)]
+        for batch, *_ in entries:
+            if _batch(batch) is None:
+                self.strike(batch)
         return float(now), [
-            OpenBatch(int(flat[i]), float(flat[i + 1]), float(flat[i + 2]), flat[i + 3] == "1")
-            for i in range(0, len(flat), 4)
+            OpenBatch(int(batch), float(published), float(expiry), is_due == "1")
+            for batch, published, expiry, is_due in entries
+            if _batch(batch) is not None
         ]
+
+    def strike(self, entry: str | int) -> None:
+        """Take out of the window what is no batch of this run: somebody else wrote it there."""
+        logger.warning("Redis had %r in flight, which is no batch of run %s: it is struck off.", entry, self.run)
+        name = os.fsencode(str(entry))
+        with redis_faults():
+            pipe = self.client.pipeline()
+            pipe.zrem(run_key(self.run, "open"), name)
+            pipe.srem(run_key(self.run, "due"), name)
+            for part in ("sizes", "leases", "attempts", "dead"):
+                pipe.hdel(run_key(self.run, part), cast(str, name))
+            pipe.execute()
 
     def dead(self) -> dict[int, str]:
         """Dead letters: batch → reason."""
         with redis_faults():
             entries = cast(dict[bytes, bytes], self.client.hgetall(run_key(self.run, "dead")))
-        return {int(batch): _text(reason) for batch, reason in entries.items()}
+        known = {_batch(_text(batch)): _text(reason) for batch, reason in entries.items()}
+        return {batch: reason for batch, reason in known.items() if batch is not None}
 
     def owners(self) -> set[str]:
         """Whoever holds a lease now."""
-        with redis_faults():
-            leases = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
-        return {_text(lease).split("|")[1] for lease in leases}
+        return {owner for _, owner in self._leases()}
 
     def holders(self) -> set[str]:
         """Whoever holds a lease that has not run out."""
@@ -131,10 +155,21 @@ class Ledger:
     def overdue_owners(self, overdue_s: float) -> set[str]:
         """Whoever holds a lease that ran out so many seconds ago: they live, perhaps, but do not get on."""
         with redis_faults():
-            leases = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
             now = float(self.client.time()[0])
-        parts = [_text(lease).split("|") for lease in leases]
-        return {owner for expiry, owner, _ in parts if float(expiry) + overdue_s < now}
+        return {owner for expiry, owner in self._leases() if expiry + overdue_s < now}
+
+    def _leases(self) -> list[tuple[float, str]]:
+        """Expiry and owner of every lease; what is none is left out."""
+        with redis_faults():
+            values = cast(list[bytes], self.client.hvals(run_key(self.run, "leases")))
+        found = []
+        for value in values:
+            expiry, _, rest = _text(value).partition("|")
+            owner, bar, _ = rest.partition("|")
+            with contextlib.suppress(ValueError):
+                if bar:
+                    found.append((float(expiry), owner))
+        return found
 
     def known(self) -> bool:
         """Whether Redis still knows the run; after a flush it does not."""
@@ -169,7 +204,8 @@ class Ledger:
 
     def abandon(self, owner: str, *, uncount: bool) -> list[int]:
         """Release whatever an owner that is gone held; returns the batches. ``uncount`` as in :meth:`release`."""
-        return [int(batch) for batch in self._step("abandon", owner, int(uncount))]
+        released = [_batch(batch) for batch in self._step("abandon", owner, int(uncount))]
+        return [batch for batch in released if batch is not None]
 
     # -- the state of the run
 
@@ -178,7 +214,9 @@ class Ledger:
         with redis_faults():
             raw = cast(dict[bytes, bytes], self.client.hgetall(run_key(self.run, "state")))
         values = {_text(key): _text(value) for key, value in raw.items()}
-        numbers = {name: int(values.get(name, 0)) for name in ("batches", "documents", "rows", "quarantined", "tokens")}
+        numbers = {
+            name: _count(values.get(name, "0")) for name in ("batches", "documents", "rows", "quarantined", "tokens")
+        }
         return Counts(state=values.get("state", "unknown"), message=values.get("message", ""), **numbers)
 
     def set_state(self, state: str, message: str = "") -> None:
@@ -218,7 +256,7 @@ class Ledger:
             pipe = self.client.pipeline()
             pipe.hset(run_key(self.run, "state"), mapping={"state": state, "message": message})
             if in_flight:
-                pipe.unlink(*(body_key(self.run, int(batch)) for batch in in_flight))
+                pipe.unlink(*(body_key(self.run, _batch(_text(batch)) or 0) for batch in in_flight))
             pipe.expire(run_key(self.run, "state"), STATE_LIFETIME_S)
             pipe.expire(run_key(self.run, "leases"), ENDED_LEASES_S)
             kept = {"state", "leases"} if held else {"state"}
@@ -236,4 +274,15 @@ def known_runs(client: redis.Redis) -> dict[str, str]:
 
 
 def _text(value: bytes | str | int | float) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _batch(text: str) -> int | None:
+    """The number of a batch as penstock writes it; None for anything else that Redis may hold."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def _count(value: bytes | str) -> int:
+    """A counter; 0 for what is none."""
+    text = _text(value)
+    return int(text) if _NUMBER.fullmatch(text) else 0

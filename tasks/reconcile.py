@@ -41,7 +41,11 @@ class Reconciler:
         now, in_flight = self.ledger.sweep()
         queued, hidden = self._messages()
         missing: dict[int, float] = {}
+        totals = self.planner.plan.totals()
         for entry in in_flight:
+            if totals is not None and entry.batch >= totals.batches:
+                self.ledger.strike(entry.batch)
+                continue
             if entry.lease_expiry > now:
                 continue
             if is_committed(self.store, entry.batch):
@@ -68,7 +72,11 @@ class Reconciler:
 
     def _republish(self, batch: int) -> None:
         if not self.publisher.republish(batch):
-            self.publisher.publish_planned(self.planner, self.planner.plan.entry(batch))
+            try:
+                planned = self.planner.plan.entry(batch)
+            except KeyError:
+                return  # not in the plan, or not yet to be seen; once it is sealed, the sweep can tell
+            self.publisher.publish_planned(self.planner, planned)
         with redis_faults():
             # What was begun goes on next, else it waits behind the whole window. Sent a moment ago, it is the newest
             # message; where another came in between, that one is moved, and nothing is lost by it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -94,6 +95,15 @@ def test_evidence_outlives_redis(deaths: Deaths, client: redis.Redis) -> None:
     deaths.ledger.open("/dataset")
     die(deaths, 0, "w1", 4)
     assert deaths.suspicion(0).alone == {4: 1}
+
+
+def test_what_redis_says_accuses_nobody(deaths: Deaths, client: redis.Redis) -> None:
+    guilty = {"groups": [], "guilty": {"4": ["crash", "a stranger's", 3]}, "deaths": 3, "in_hand": {}, "alone": {}}
+    client.hset(f"penstock:run:{RUN}:suspicions", "0", json.dumps(guilty))
+    client.zadd(f"penstock:run:{RUN}:deaths", {"abc": 4e9, b"\xff": 4e9})
+    assert deaths.suspicion(0) == NO_SUSPICION
+    die(deaths, 0, "w1", 5)
+    assert not deaths.suspicion(0).guilty
 
 
 def test_a_death_at_a_batch_that_has_its_part_accuses_nobody(deaths: Deaths, store: Store) -> None:
