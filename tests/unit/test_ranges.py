@@ -16,7 +16,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.batching import batches
@@ -151,6 +151,8 @@ texts = st.sampled_from(["a", "b" * 20, "\u20ac" * 4, " ", ""]) | st.none()
 def test_files_of_rows(
     values: list[str | None], limits: tuple[int, int], group: int, dictionary: bool, encoding: str, dtype: pa.DataType
 ) -> None:
+    # Arrow cannot decode this pair: to it the rows are damaged, and by the footer each is a reject of its own.
+    assume(dictionary or encoding != "DELTA_LENGTH_BYTE_ARRAY" or not pa.types.is_dictionary(dtype))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
         table = pa.table({"text": pa.array(values, pa.string()).cast(dtype), "pair": list(map(str, values))})
