@@ -15,9 +15,8 @@ import redis
 from celery import Celery
 
 from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
-from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
-from pipelines.parts.manifest import MissingPartsError, load_summary, seal
+from pipelines.parts.manifest import MissingPartsError, seal, sealed_head
 from pipelines.parts.run_document import RunDocument, identity
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
@@ -165,8 +164,8 @@ class Leader:
         return summary
 
     def _seal(self, limit: Limit, dead: Mapping[int, str], statistics: Mapping[str, int] | None) -> Summary:
-        if self.store.exists(SUCCESS) and (there := load_summary(self.store)) is not None:
-            return there
+        if (there := sealed_head(self.store, self.document)) is not None:
+            return there.summary
         return seal(self.store, self.document, max_quarantined=limit, dead=dead, statistics=statistics)
 
     def _watch_memory(self, in_flight: int) -> None:

@@ -6,6 +6,7 @@ from pipelines.errors import VerificationError
 from pipelines.parts import quarantine
 from pipelines.parts.footer import Footer
 from pipelines.parts.layout import batch_of_quarantine
+from pipelines.parts.listing import PartRecord
 from pipelines.parts.plan import PlanEntry
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
@@ -52,10 +53,10 @@ class NamedFiles:
     def __init__(self, batches: int) -> None:
         self._named = memoryview(bytearray(8 * batches)).cast("Q")
 
-    def note(self, footer: Footer) -> None:
+    def note(self, part: Footer | PartRecord) -> None:
         """Remember a part; a part that names no file is remembered as well."""
-        found = batch_of_quarantine(footer.quarantine.partition("/")[2])
-        self._named[footer.batch] = 1 if found is None else int(found[1], 16) + 2
+        found = batch_of_quarantine(part.quarantine.partition("/")[2])
+        self._named[part.batch] = 1 if found is None else int(found[1], 16) + 2
 
     def has_part(self, batch: int) -> bool:
         """Whether a batch's part was noted."""
@@ -67,6 +68,14 @@ class NamedFiles:
         if found is None or not self.has_part(found[0]):
             return False
         return self._named[found[0]] == int(found[1], 16) + 2
+
+    def is_left_over(self, file_name: str) -> bool:
+        """Whether a file in ``_quarantine/`` is the evidence of an attempt that lost to the part that is there.
+
+        That of a batch without a part is not: somebody may be writing it.
+        """
+        found = batch_of_quarantine(file_name)
+        return found is not None and self.has_part(found[0]) and not self.is_named(file_name)
 
 
 def _batch(quarantine_file: str) -> int | None:

@@ -59,10 +59,10 @@ class Head:
 R = TypeVar("R", PartRecord, DeadLetter)
 
 
-def write(store: Store, head: Head, lines: Path) -> str:
-    """Put a manifest in place of an older one; ``lines`` is a temporary file of :func:`part_line`, used up.
+def write(store: Store, head: Head, lines: Path, *, over: bool) -> str | None:
+    """Put a manifest, ``over`` an older one or where there is none; ``lines`` is a temporary file of :func:`part_line`.
 
-    Returns the hex SHA-256 of the manifest.
+    Returns the hex SHA-256 of the manifest; None, and nothing changed, where it was not to be put over the one there.
     """
     temporary = store.new_temporary()
     with storage("write", temporary), temporary.open("xb") as file:
@@ -70,10 +70,12 @@ def write(store: Store, head: Head, lines: Path) -> str:
         with lines.open("rb") as source:
             shutil.copyfileobj(source, file, 1 << 20)
         file.write(b"\n]}\n")
-    lines.unlink()
     with temporary.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    store.replace_by(temporary, MANIFEST)
+    if over:
+        store.replace_by(temporary, MANIFEST)
+    elif not store.publish(temporary, MANIFEST):
+        return None
     return sha256
 
 

@@ -1,6 +1,8 @@
 """The seal: every planned batch has its part, every document is accounted for; then the list of parts, then _SUCCESS.
 
-It may run twice, or in two processes at once: both find and write the same. Killed anywhere, it is simply run again.
+It may run twice, or in two processes at once: the manifest that is there first stays where it says the same, its
+``statistics`` included, and each looks at its end whether the manifest is still the one it sealed. Killed anywhere, it
+is simply run again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,18 @@ from pipelines.parts.card import card
 from pipelines.parts.cover import NamedFiles, part_differences, quarantine_differences
 from pipelines.parts.duplicates import count_duplicates
 from pipelines.parts.footer import Footer, read_footer
-from pipelines.parts.layout import CARD, DATA, MANIFEST, PLAN, QUARANTINE, REPLAY, SUCCESS, batch_of_part, part_name
+from pipelines.parts.layout import (
+    CARD,
+    DATA,
+    MANIFEST,
+    PLAN,
+    QUARANTINE,
+    REPLAY,
+    SUCCESS,
+    batch_of_part,
+    part_name,
+)
+from pipelines.parts.left_over import left_over
 from pipelines.parts.limit import DEFAULT_LIMIT, Limit
 from pipelines.parts.listing import (
     DeadLetter,
@@ -37,7 +50,15 @@ from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store, storage
 from pipelines.parts.summary import Summary, Tally
 
-__all__ = ["DEFAULT_LIMIT", "Limit", "MissingPartsError", "Summary", "load_summary", "seal"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "Limit",
+    "MissingPartsError",
+    "Summary",
+    "load_summary",
+    "seal",
+    "sealed_head",
+]
 
 _NAMED_MISSING = 1000
 
@@ -77,7 +98,8 @@ def seal(
         parts_sha256 = audit.run(lines)
         for folder in (PLAN, QUARANTINE, DATA):
             store.settle(folder)  # a name that was seen may not be durable yet, and the seal must not outlive it
-        _sweep_quarantine(store, audit.named)
+        for name in left_over(store, document.run, audit.named):
+            store.remove(name)
         tally = audit.tally
         dead_documents = sum(letter.documents for letter in audit.letters)
         rows, quarantined = tally.sums["rows"], tally.sums["rejects"]
@@ -85,7 +107,6 @@ def seal(
             found = f"{rows} rows, {quarantined} in quarantine and {dead_documents} in dead letters"
             raise VerificationError(f"{store.root}: {found} are not the {totals.documents} documents of the plan.")
         complete = not audit.letters and max_quarantined.allows(quarantined, totals.documents)
-        previous = _previous(store)
         summary = Summary(
             run=document.run,
             out=str(store.root),
@@ -105,7 +126,7 @@ def seal(
             workers=tally.workers(),
             quarantined_by_reason=dict(sorted(tally.reasons.items())),
             warnings=tally.sums["warnings"],
-            generation=max(tally.generation, previous.summary.generation if previous else 1),
+            generation=tally.generation,
         )
         head = Head(
             run=document.run,
@@ -116,35 +137,54 @@ def seal(
             dead_letters=tuple(audit.letters),
             statistics=dict(statistics or {}),
         )
-        return _publish(store, document, head, previous, lines, audit.schema)
+        return _publish(store, document, head, lines, audit.schema)
     finally:
         with contextlib.suppress(OSError):
             lines.unlink(missing_ok=True)
 
 
-def _publish(
-    store: Store, document: RunDocument, head: Head, previous: Head | None, lines: Path, schema: pa.Schema | None
-) -> Summary:
-    """Write what changed: the manifest, the card, then ``_SUCCESS``, which holds the manifest's digest."""
+def sealed_head(store: Store, document: RunDocument) -> Head | None:
+    """The manifest of a sealed run; None where it has no ``_SUCCESS``, or one for another manifest than is there."""
+    success = store.read_if_present(SUCCESS)
+    if success is None or not store.exists(MANIFEST):
+        return None
+    try:
+        return read_head(store) if success == success_bytes(document.run, store.digest(MANIFEST)[1]) else None
+    except VerificationError:
+        return None
+
+
+def _publish(store: Store, document: RunDocument, head: Head, lines: Path, schema: pa.Schema | None) -> Summary:
+    """Write what changed: the manifest, the card, then ``_SUCCESS``, which holds the manifest's digest.
+
+    Another may do the same now. Who wrote ``_SUCCESS`` last looks at the manifest after it, and who wrote the manifest
+    last writes ``_SUCCESS`` after it: the two agree in the end.
+    """
     complete = head.summary.state == "sealed"
-    if previous is not None and _same(previous, head):
-        # Written all the same: the bytes come out equal, unless those on the disk are damaged.
-        head = replace(head, statistics=previous.statistics)
-    else:
-        store.remove(SUCCESS)
+    while True:
+        there = sealed_head(store, document)
+        if there is not None and there.parts_sha256 == head.parts_sha256:
+            store.remove(REPLAY)
+            return there.summary  # what is sealed stays as it is
+        previous, wanted = read_previous(store), head
         if previous is not None:
-            generation = max(previous.summary.generation + 1, head.summary.generation)
-            head = replace(head, summary=replace(head.summary, generation=generation))
-        store.replace(CARD, card(document, head.summary, schema))
-    sha256 = write(store, head, lines)
-    if complete:
-        success = success_bytes(document.run, sha256)
-        if store.read_if_present(SUCCESS) != success:
-            store.replace(SUCCESS, success)
-    else:
-        store.remove(SUCCESS)
-    store.remove(REPLAY)  # whatever was replayed is listed now
-    return head.summary
+            wanted = _generation(head, previous.summary.generation)
+            if _same(previous, wanted):
+                wanted = replace(wanted, statistics=previous.statistics)  # its bytes again, unless they are damaged
+            else:
+                store.remove(SUCCESS)
+                wanted = _generation(head, previous.summary.generation + 1)
+        store.replace(CARD, card(document, wanted.summary, schema))
+        sha256 = write(store, wanted, lines, over=previous is not None)
+        if sha256 is None:
+            continue  # another wrote one just now
+        if complete:
+            store.replace(SUCCESS, success_bytes(document.run, sha256))
+        else:
+            store.remove(SUCCESS)
+        if store.exists(MANIFEST) and store.digest(MANIFEST)[1] == sha256:
+            store.remove(REPLAY)  # whatever was replayed is listed now
+            return wanted.summary
 
 
 class _Audit:
@@ -218,25 +258,22 @@ def _refuse_foreign(store: Store, batches: int) -> None:
             raise VerificationError(message, "Move it away, then resume.")
 
 
-def _sweep_quarantine(store: Store, named: NamedFiles) -> None:
-    """Remove the evidence of attempts that did not win. That of batches without a part is left: one may be writing."""
-    for name in store.list(QUARANTINE):
-        number = name.removeprefix("part-").partition("-")[0]
-        if number.isdigit() and named.has_part(int(number)) and not named.is_named(name):
-            store.remove(f"{QUARANTINE}/{name}")
-
-
 def _duplicates(store: Store, batches: int, rows: int) -> int:
     names = (part_name(batch) for batch in range(batches) if is_committed(store, batch))
     return count_duplicates(store, names, rows)
 
 
-def _previous(store: Store) -> Head | None:
+def read_previous(store: Store) -> Head | None:
+    """The manifest that is there; one that is damaged is removed, all of it is computed anew."""
     try:
         return read_head(store)
     except VerificationError:
-        store.remove(MANIFEST)  # damaged: all of it is computed anew
+        store.remove(MANIFEST)
         return None
+
+
+def _generation(head: Head, least: int) -> Head:
+    return replace(head, summary=replace(head.summary, generation=max(head.summary.generation, least)))
 
 
 def _same(previous: Head, head: Head) -> bool:

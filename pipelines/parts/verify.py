@@ -31,6 +31,10 @@ from pipelines.parts.store import Store
 from pipelines.parts.summary import Tally
 
 MAX_DIFFERENCES = 1000
+_OTHER_SEAL = f"is not the one that {SUCCESS} was written for."
+_LEFT_OVER = "belongs to no part: an attempt that was killed left it."
+MENDED_BY_RESUME = (_OTHER_SEAL, _LEFT_OVER)
+"""How differences end that `penstock resume` mends."""
 
 
 def verify(store: Store) -> list[str]:
@@ -75,7 +79,7 @@ def _seal_differences(store: Store, document: RunDocument, head: Head) -> Iterat
         yield f"{SUCCESS} is missing: {why}."
     else:
         if data != success_bytes(document.run, store.digest(MANIFEST)[1]):
-            yield f"{MANIFEST} is not the one that {SUCCESS} was written for."
+            yield f"{MANIFEST} {_OTHER_SEAL}"
     for what, there, wanted_text in (
         ("run", head.run, document.run),
         ("fingerprint", head.fingerprint, document.fingerprint),
@@ -196,7 +200,8 @@ class _Comparison:
         for name in self.store.list(QUARANTINE):
             found = batch_of_quarantine(name)
             if not self.named.is_named(name) and (found is None or found[0] not in self.dead):
-                yield f"{QUARANTINE}/{name} belongs to no part."
+                why = _LEFT_OVER if self.named.is_left_over(name) else "belongs to no part."
+                yield f"{QUARANTINE}/{name} {why}"
 
     def _sums(self) -> Iterator[str]:
         summary, tally = self.head.summary, self.tally

@@ -14,6 +14,7 @@ import click
 
 from pipelines.errors import InfrastructureError, InputError, SurroundingsError, UsageError
 from pipelines.parts.layout import SUCCESS
+from pipelines.parts.replay_mark import read_mark, replay_command
 from pipelines.parts.store import Store
 from tasks.lead import is_led
 from tasks.ledger import Ledger
@@ -46,15 +47,29 @@ def cancel(**flags: Any) -> int:
                 f"Run {run} is gone, {folder} holds another one.", "`penstock status` lists what there is."
             )
         run = document.run  # and what only other machines see can still be cancelled in its Redis
-    if store is not None and store.exists(SUCCESS):
+    if store is not None and store.exists(SUCCESS) and not _is_held_without_redis(store):  # by a replay
         raise InputError(f"The run in {store.root} is sealed, there is nothing to cancel.")
     at_work = _ended(store, run, folder, settings)
     value = {"run": run, "out": str(folder), "state": "cancelled", "still_at_work": sorted(at_work)}
-    text = f"Cancelled; `penstock resume {folder}` goes on."
+    text = f"Cancelled; {_what_next(store, folder)}"
     if at_work:
         text += f" {counted(len(at_work), 'worker')} did not end the micro-batch at hand in {PATIENCE_S:.0f} s."
     emit(value, text, as_json=flags["as_json"])
     return 0
+
+
+def _is_held_without_redis(store: Store) -> bool:
+    live = live_command(store) if is_locked(store) else None
+    return live is not None and live.get("broker_url") is None
+
+
+def _what_next(store: Store | None, folder: Path) -> str:
+    if store is not None and store.exists(SUCCESS):
+        return "the dataset stays sealed."
+    mark = read_mark(store) if store is not None else None
+    if mark is None:
+        return f"`penstock resume {folder}` goes on."
+    return f"`{replay_command(folder, mark.reason)}` goes on; `penstock resume {folder}` seals what is there."
 
 
 def _ended(store: Store | None, run: str, folder: Path, settings: Settings) -> set[str]:

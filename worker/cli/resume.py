@@ -12,6 +12,7 @@ from pipelines.parts.layout import SUCCESS
 from tasks.runs import load_run
 from worker import gpu, logs
 from worker.cli.leading import Opened, finish, lead_opened, limit_of, sent_by
+from worker.cli.mending import mend_sealed
 from worker.cli.options import broker_option, devices_option, result_options, transport_option
 from worker.cli.run import run_inline_opened
 from worker.settings import load
@@ -31,6 +32,7 @@ def resume(**flags: Any) -> int:
     logs.configure(settings)
     store, document = load_run(flags["folder"].absolute())
     opened, limit = sent_by(Opened(store, document), flags), limit_of(document, flags)
+    mend_sealed(store, document, limit)
     if store.exists(SUCCESS):
         return finish(store, flags)
     check_unchanged(document.spec.corpus)

@@ -22,6 +22,7 @@ from worker.cli.leading import (
     limit_of,
     opened_run,
 )
+from worker.cli.mending import mend_sealed
 from worker.cli.options import broker_option, devices_option, result_options, spec_options, transport_option
 from worker.cli.progress import ProgressBar
 from worker.remembered import remember
@@ -54,6 +55,7 @@ def run(**flags: Any) -> int:
     if opened is None:
         return 0
     limit = limit_of(opened.document, flags)
+    mend_sealed(*opened, limit)
     if flags["inline"]:
         return run_inline_opened(opened, slots[0], settings, flags=flags, limit=limit)
     return lead_opened(settings, opened, command="run", slots=slots, flags=flags, until_sealed=True, limit=limit)

@@ -9,6 +9,7 @@ import click
 
 from pipelines.errors import VerificationError
 from pipelines.parts.layout import MANIFEST, SUCCESS
+from pipelines.parts.verify import MENDED_BY_RESUME
 from pipelines.parts.verify import verify as differences_of
 from tasks.runs import load_run, status
 from worker.cli.options import result_options
@@ -34,6 +35,8 @@ def verify(**flags: Any) -> int:
     hint = "Remove what is damaged or foreign, and _SUCCESS; then `penstock resume` makes what is missing."
     if not store.exists(SUCCESS) and all(line.startswith(_UNFINISHED) for line in differences):
         hint = f"It is not finished: `penstock resume {store.root}` goes on; `penstock status` says how far it is."
+    if store.exists(SUCCESS) and all(line.endswith(MENDED_BY_RESUME) for line in differences):
+        hint = f"`penstock resume {store.root}` mends that."
     if replay := status(store, document, None).replay:
         hint = f"`{replay}` goes on; `penstock resume {store.root}` seals what is there."
     message = f"{store.root}: {'; '.join(line.rstrip('.') for line in differences[:SHOWN])}{more}."
