@@ -10,7 +10,7 @@ key                                type    holds; lifetime
 ``penstock:run:RUN:sizes``         hash    batch → bytes of its body, for the batches in flight
 ``penstock:run:RUN:leases``        hash    batch → ``expiry|owner|delivery``; until the batch is closed or released
 ``penstock:run:RUN:attempts``      hash    batch → attempts so far; until the batch is closed
-``penstock:run:RUN:suspicions``    hash    batch → deaths at it (who is suspect is in the folder); until the batch is closed
+``penstock:run:RUN:suspicions``    hash    batch → deaths at it (the suspects are in its folder); until closed
 ``penstock:run:RUN:counted``       string  a bit per batch that the progress counters count; until the run is opened
 ``penstock:run:RUN:deaths``        zset    ``batch|owner`` → time of the last death of a worker's child; until sealed
 ``penstock:run:RUN:due``           set     batches that want to be published again at once (released, or body missing)
