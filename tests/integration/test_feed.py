@@ -292,7 +292,7 @@ def test_after_redis_was_emptied_the_feeder_starts_over(run: Run, commit: Callab
 def test_an_empty_corpus_is_planned_as_such(run: Run, spec_of: MakeSpec) -> None:
     corpus = run.store.root.parent / "empty.jsonl"
     corpus.touch()
-    planner = type(run.planner())(Store(run.store.root.parent / "empty"), spec_of(corpus))
+    planner = type(run.planner())(Store(corpus.parent), spec_of(corpus))
     feeder = Feeder(planner, run.ledger, run.publisher, WIDE, plan=True)
     assert drive(feeder) is Step.DONE
     assert planner.plan.totals() is not None
