@@ -27,7 +27,7 @@ from worker.settings import load
 @click.option("--max-quarantined", metavar="N|P%", help="Another limit than the one the run was opened with.")
 @result_options
 def resume(**flags: Any) -> int:
-    """Go on with the run in DIR; a sealed one is only printed."""
+    """Go on with the run in DIR; a sealed one is looked at, mended where its seal is damaged, and printed."""
     settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
     logs.configure(settings)
     store, document = load_run(flags["folder"].absolute())
