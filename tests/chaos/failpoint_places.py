@@ -121,7 +121,7 @@ _wrap(
     store,
     "_link_if_absent",
     _by_file({f"{PLAN}/seg": "segment-unlinked", "data/": "part-unlinked"}),
-    _by_file({f"{PLAN}/seg": "segment-unsynced", "data/": "part-linked"}),
+    _by_file({f"{PLAN}/seg": "segment-unsynced", "data/": "part-linked", f"out/{MANIFEST}": "manifest-unsynced"}),
 )
 _wrap(flight.Publisher, "publish", _at("planned-unpublished"))
 _wrap(Ledger, "publish", _at("body-unnoted"))

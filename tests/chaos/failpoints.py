@@ -23,7 +23,7 @@ import redis.exceptions
 
 from pipelines.errors import ProcessError
 from pipelines.parts import store
-from pipelines.parts.layout import PLAN, RUN, SUCCESS, part_name
+from pipelines.parts.layout import LOCK, PLAN, SUCCESS, part_name
 from tasks.client import redis_faults
 
 REGISTRY = Path(os.environ.get("FAILPOINTS", os.devnull))
@@ -214,5 +214,5 @@ def _until(look: Callable[[], bool]) -> None:
 def _lose_lock(out: Path) -> None:
     """As a network file system takes the locks of a machine that does not answer: another may lead now."""
     for descriptor in os.listdir("/proc/self/fd"):
-        if os.path.realpath(f"/proc/self/fd/{descriptor}") == str((out / RUN).resolve()):
+        if os.path.realpath(f"/proc/self/fd/{descriptor}") == str((out / LOCK).resolve()):
             fcntl.flock(int(descriptor), fcntl.LOCK_UN)
