@@ -57,7 +57,9 @@ class Resources(Protocol):
         ...
 
     def extractor(self, document: RunDocument) -> Extractor:
-        """The loaded Extractor of a run. Raises RunError where it cannot be had here."""
+        """The loaded Extractor of a run. Raises RunError where it cannot be had here, NotWantedError where the run has
+        ended.
+        """
         ...
 
     def working(self, run: str, batch: int) -> AbstractContextManager[None]:

@@ -24,6 +24,7 @@ from pipelines.errors import (
     RunError,
     SurroundingsError,
 )
+from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
@@ -32,6 +33,7 @@ from tasks.deaths import Deaths
 from tasks.flight import close_committed
 from tasks.keys import EXTRACT_TASK
 from tasks.ledger import Ledger, Verdict
+from tasks.loading import NotWantedError
 from tasks.reference import BY_REFERENCE, planner_of
 from tasks.transport import Bodies, check_planned, decode
 
@@ -68,6 +70,8 @@ class _Job:
             answer = self.ledger.renew(self.batch, delivery=self.delivery, lease_s=self.resources.lease_s)
             if answer.verdict in (Verdict.STOPPED, Verdict.LOST):
                 raise _Dropped(f"{answer.verdict.lower()}: {answer.detail}")
+            if answer.verdict is Verdict.FORGOTTEN and is_cancelled(self.store, self.document.run):
+                raise _Dropped("stopped: cancelled, before Redis was emptied")
 
 
 @shared_task(bind=True, name=EXTRACT_TASK)  # type: ignore[untyped-decorator] # celery has no types
@@ -97,11 +101,15 @@ def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
     delivery = uuid.uuid4().hex
     try:
         store, document = resources.run(run)
+        if is_cancelled(store, run):
+            return None  # Redis fell back to what it knew before
         committed = is_committed(store, number)
         extractor = None if committed else resources.extractor(document)
         ledger.accept(resources.owner)
     except (InfrastructureError, ProcessError):
         raise
+    except NotWantedError:
+        return None
     except Exception as error:
         # Also what no one foresaw, MemoryError above all: passed on to Celery it would come back for ever.
         reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"

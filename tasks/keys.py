@@ -9,6 +9,7 @@ key                                type    holds; lifetime
 ``penstock:run:RUN:open``          zset    batch → time of its last publication: the batches in flight (the window)
 ``penstock:run:RUN:sizes``         hash    batch → bytes of its body, for the batches in flight
 ``penstock:run:RUN:leases``        hash    batch → ``expiry|owner|delivery``; until the batch is closed or released
+``penstock:run:RUN:loading``       hash    owner → since when it loads the run's model; until it has, or has died
 ``penstock:run:RUN:attempts``      hash    batch → attempts so far; until the batch is closed
 ``penstock:run:RUN:suspicions``    hash    batch → deaths at it (the suspects are in its folder); until closed
 ``penstock:run:RUN:counted``       string  a bit per batch that the progress counters count; until the run is opened

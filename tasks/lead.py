@@ -15,6 +15,7 @@ import redis
 from celery import Celery
 
 from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
+from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import MissingPartsError, seal, sealed_head
 from pipelines.parts.run_document import RunDocument, identity
@@ -205,7 +206,10 @@ class Leader:
 
     def _check_state(self) -> None:
         state = self.ledger.state()
-        if state.state == "cancelled":
+        cancelled = is_cancelled(self.store, self.document.run)
+        if cancelled and state.state in ("running", "unknown"):
+            self.ledger.set_state("cancelled")  # Redis was told, and has forgotten it since
+        if cancelled or state.state == "cancelled":
             raise CancelledError(
                 "The run was cancelled; what is committed stays.", f"`penstock resume {self.store.root}` goes on."
             )

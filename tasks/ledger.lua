@@ -1,9 +1,10 @@
 -- The ledger of a run's open batches. Each call is one step, on the server's clock, and safe to repeat.
 -- KEYS (all of one run): 1 state  2 open  3 sizes  4 leases  5 attempts  6 due  7 dead  8 suspicions  9 counted
+-- 10 loading
 -- ARGV[1] names the step; the rest are its arguments. A lease reads "expiry|owner|delivery".
 -- Data model and lifetimes: tasks/keys.py.
 
-local state, open, sizes, leases, attempts, due, dead, suspicions, counted = unpack(KEYS)
+local state, open, sizes, leases, attempts, due, dead, suspicions, counted, loading = unpack(KEYS)
 local step, batch = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -141,6 +142,7 @@ end
 -- abandon(owner, uncount): the owner is known to be gone; whatever it held is due again.
 if step == 'abandon' then
   local released = {}
+  redis.call('HDEL', loading, ARGV[2])
   local entries = redis.call('HGETALL', leases)
   for i = 1, #entries, 2 do
     local _, owner = lease_of(entries[i])

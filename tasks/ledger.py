@@ -22,7 +22,7 @@ from tasks.client import redis_faults
 from tasks.keys import ENDED_LEASES_S, RUNS, STATE_LIFETIME_S, body_key, run_key
 
 _SCRIPT = files("tasks").joinpath("ledger.lua").read_text()
-_PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions", "counted")
+_PARTS = ("state", "open", "sizes", "leases", "attempts", "due", "dead", "suspicions", "counted", "loading")
 
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -259,7 +259,8 @@ class Ledger:
                 pipe.unlink(*(body_key(self.run, _batch(_text(batch)) or 0) for batch in in_flight))
             pipe.expire(run_key(self.run, "state"), STATE_LIFETIME_S)
             pipe.expire(run_key(self.run, "leases"), ENDED_LEASES_S)
-            kept = {"state", "leases"} if held else {"state"}
+            pipe.expire(run_key(self.run, "loading"), ENDED_LEASES_S)
+            kept = {"state", "leases", "loading"} if held else {"state", "loading"}
             pipe.delete(*(run_key(self.run, part) for part in (*_PARTS, "refusals", "deaths") if part not in kept))
             pipe.hdel(RUNS, self.run)
             pipe.execute()

@@ -20,6 +20,7 @@ import redis
 
 from pipelines.corpus import check_unchanged
 from pipelines.errors import ForeignFolderError, InfrastructureError, InputError, SurroundingsError
+from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.layout import DATA, LIVE, LOCK, RUN, SPOOLED, SUCCESS, TEMPORARY
 from pipelines.parts.manifest import load_summary
 from pipelines.parts.plan import Plan
@@ -220,6 +221,8 @@ def status(store: Store, document: RunDocument, client: redis.Redis | None) -> S
     replaying = None if store.exists(SUCCESS) else read_mark(store)
     if store.exists(SUCCESS):
         state = "sealed"
+    elif not live and replaying is None and is_cancelled(store, document.run):
+        state = "cancelled"
     elif live or (ledger is not None and ledger.state == "running"):
         state = "running"
     elif replaying is not None:

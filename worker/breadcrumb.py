@@ -19,12 +19,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.lifeline import is_running
+
 SIZE = 1 << 20
 """Bytes of a page: the indices of a batch's 65,536 documents fit."""
 _HEADER = 8
 _HUNG = b"hung"
 _PACE = 256
 """Bytes at the end of a page: what the slot has learnt of its pace, for the children to come."""
+_WAITING = 64
+"""Bytes before those: since when its process waits for a message."""
+_ROOM = SIZE - _HEADER - len(_HUNG) - _WAITING - _PACE
 _GUESS = "?"
 """Before the name of a stage that no child of the slot has brought to an end."""
 _held: list[int] = []
@@ -127,10 +132,18 @@ class Trail:
             data = json.dumps(note).encode()
         # The length last: a process that dies in between leaves an empty page, not half a note.
         self._page[:_HEADER] = bytes(_HEADER)
-        if len(data) <= SIZE - _HEADER - len(_HUNG) - _PACE:
+        if len(data) <= _ROOM:
             self._page[_HEADER : _HEADER + len(data)] = data
             self._page[_HEADER + len(data) : _HEADER + len(data) + len(_HUNG)] = bytes(len(_HUNG))
             self._page[:_HEADER] = len(data).to_bytes(_HEADER, "little")
+
+    def wait(self) -> None:
+        """Note that this process waits for a message from now on."""
+        _put_waiting(self._page, json.dumps({"pid": os.getpid(), "since_s": round(time.monotonic(), 3)}).encode())
+
+    def wake(self) -> None:
+        """Note that it has one."""
+        _put_waiting(self._page, b"")
 
     def longest_s(self) -> float:
         """The longest that a piece of work may take by what is known of the pace; 0 where nothing is.
@@ -156,12 +169,28 @@ def _keep(page: mmap.mmap, limits: dict[str, float]) -> None:
     page[SIZE - _PACE :] = json.dumps(limits).encode().ljust(_PACE, b"\0")[:_PACE]
 
 
+def _put_waiting(page: mmap.mmap, data: bytes) -> None:
+    start = SIZE - _PACE - _WAITING
+    page[start : start + _WAITING] = data.ljust(_WAITING, b"\0")
+
+
+def waiting_since(path: Path) -> float | None:
+    """Since when (monotonic clock) the process waits for a message; None while it starts, has one, or is gone."""
+    try:
+        with path.open("rb", buffering=0) as page:
+            page.seek(SIZE - _PACE - _WAITING)
+            note = json.loads(page.read(_WAITING).rstrip(b"\0"))
+        return float(note["since_s"]) if is_running(int(note["pid"])) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def read(path: Path) -> Breadcrumb | None:
     """What the process had in hand; None where it had nothing, or died while writing it down."""
     try:
         with path.open("rb", buffering=0) as page:
             length = int.from_bytes(page.read(_HEADER), "little")
-            if not 0 < length <= SIZE - _HEADER - len(_HUNG) - _PACE:
+            if not 0 < length <= _ROOM:
                 return None
             note, hung = page.read(length), page.read(len(_HUNG)) == _HUNG
     except OSError:

@@ -30,6 +30,7 @@ from tasks.client import connect, redis_faults
 from tasks.deaths import Deaths
 from tasks.keys import RUNS
 from tasks.ledger import Ledger, known_runs
+from tasks.loading import loading
 from worker import address, logs
 from worker.breadcrumb import Trail, clear, read
 from worker.settings import Settings, slot_identity
@@ -66,6 +67,7 @@ class ProcessResources:
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
         self._runs: OrderedDict[str, tuple[Store, RunDocument, tuple[int, int, int] | None]] = OrderedDict()
         self._extractors: OrderedDict[RunSpec, Extractor] = OrderedDict()
+        self._trail.wait()  # this process has started
 
     @property
     def lease_s(self) -> float:
@@ -114,11 +116,12 @@ class ProcessResources:
             return self._extractors[key]
         self._refuse_dtype(document.spec.dtype)
         started = time.monotonic()
-        extractor = Extractor(
-            document.spec,
-            device="cpu" if self.device == "cpu" else "cuda",
-            token_budget=self.settings.token_budget,
-        )
+        with loading(self.client, document.run, self.owner):
+            extractor = Extractor(
+                document.spec,
+                device="cpu" if self.device == "cpu" else "cuda",
+                token_budget=self.settings.token_budget,
+            )
         logger.info("Model %s loaded in %.1f s.", document.spec.model.source, time.monotonic() - started)
         self._extractors[key] = extractor
         while len(self._extractors) > 1 and self._loaded_bytes() > self.settings.model_cache_bytes:
@@ -140,9 +143,13 @@ class ProcessResources:
 
     @contextlib.contextmanager
     def working(self, run: str, batch: int) -> Iterator[None]:
-        """Every log record in here carries the run and the batch."""
-        with logs.bind(run=run, batch=batch):
-            yield
+        """Every log record in here carries the run and the batch, and this process does not wait for a message."""
+        self._trail.wake()
+        try:
+            with logs.bind(run=run, batch=batch):
+                yield
+        finally:
+            self._trail.wait()
 
     @contextlib.contextmanager
     def taking(self, run: str, batch: int) -> Iterator[Callable[[str, Iterable[int]], None]]:

@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 
 from pipelines.errors import InfrastructureError, InputError, RunError
+from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
 from tasks.client import connect as connect_client
@@ -88,6 +89,7 @@ class _Stewardship:
                 continue
             try:
                 store, document = load_run(Path(folder))
+                cancelled = is_cancelled(store, run)
                 led = document.run != run or is_locked(store)
                 sealed = store.exists(SUCCESS)
             except InterruptionError:
@@ -99,8 +101,12 @@ class _Stewardship:
             if sealed:
                 Ledger(self.client, run).forget("sealed")  # by a command that used another Redis
                 continue
-            if Ledger(self.client, run).state().state not in ("running", "unknown"):
+            ledger = Ledger(self.client, run)
+            if ledger.state().state not in ("running", "unknown"):
                 continue  # what was cancelled, failed or is incomplete waits for `resume`
+            if cancelled:
+                ledger.forget("cancelled")  # Redis was told, and has forgotten it since
+                continue
             leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
             if leader.take(by_force=False):
                 logger.info("Nobody leads run %s in %s: this supervisor does.", run, folder)

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Protocol
 
 from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
+from pipelines.parts.cancellation import take_back_cancellation
 from pipelines.parts.limit import Limit
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
@@ -92,6 +93,7 @@ def lead_run(
             plan=True,
         )
         leader.take(by_force=True)
+        take_back_cancellation(store, document.run)
         leader.ledger.open(str(store.root))
         stack.callback(leader.resign)
         stack.enter_context(_cleaned_up(leader))  # after the workers have handed back what they had
@@ -118,7 +120,8 @@ def _cleaned_up(leader: Leader) -> Iterator[None]:
     except RunError as error:
         with contextlib.suppress(InfrastructureError):
             found = leader.ledger.state()
-            state = found.state if found.state not in ("running", "unknown") else "failed"
+            ended = "cancelled" if isinstance(error, CancelledError) else "failed"
+            state = found.state if found.state not in ("running", "unknown") else ended
             leader.ledger.forget(state, found.message or str(error))
         raise
 

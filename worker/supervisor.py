@@ -22,7 +22,7 @@ from tasks.deaths import Deaths
 from tasks.fleet import dismiss_worker, report_worker
 from tasks.keys import QUEUE_LIST
 from tasks.ledger import Ledger, known_runs
-from worker.breadcrumb import Breadcrumb, clear, mark_hung, new_path, read
+from worker.breadcrumb import Breadcrumb, clear, mark_hung, new_path, read, waiting_since
 from worker.gpu import Slot
 from worker.lifeline import die_with_parent, is_running
 from worker.settings import Settings, SlotIdentity, environment_for_child, slot_environment
@@ -30,6 +30,11 @@ from worker.settings import Settings, SlotIdentity, environment_for_child, slot_
 logger = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S = 5.0
+BLIND_S = 3 * REPORT_INTERVAL_S
+IDLE_LIMIT_S = 60.0
+"""How long a process may wait for a message while there are some; one that lost its connections has new ones sooner."""
+IDLE_TIMEOUTS = 4
+"""The same in ``redis_timeout_s``, where that is long: after half of it at most it has new connections."""
 EARLY_DEATH_S = 20.0
 MAX_EARLY_DEATHS = 4
 MAX_EARLY_KILLS = 20
@@ -94,9 +99,10 @@ class Supervisor:
         self.client = client
         self.grace_s = settings.soft_shutdown_timeout_s
         self.lease_s = settings.lease_s
-        self.idle_limit_s = settings.process_start_timeout_s  # a model may take as long to load
+        self.idle_limit_s = max(IDLE_LIMIT_S, IDLE_TIMEOUTS * settings.redis_timeout_s)
+        self.start_limit_s = settings.process_start_timeout_s  # a model may take as long to load, too
         self._workers = [_WorkerProcess(settings, slot) for slot in slots]
-        self._reported = 0.0
+        self._reported = self._watched = 0.0
         self._gone: dict[str, bool] = {}
         """Owners of leases that are no more, and whether their attempts are given back: Redis has yet to be told."""
 
@@ -165,14 +171,18 @@ class Supervisor:
         with redis_faults():
             work_waits = self.client.llen(QUEUE_LIST) > 0
         now = time.monotonic()
+        blind = now - self._watched > BLIND_S  # Redis was away: nobody knows what waited in it
+        self._watched = now
         for worker in self._workers:
-            crumb = read(worker.breadcrumb)
+            crumb, waiting = read(worker.breadcrumb), waiting_since(worker.breadcrumb)
             if crumb is not None and now - crumb.since_s < crumb.limit_s and is_running(crumb.pid):
                 overdue.discard(worker.owner)  # it has its time; _end_hang sees to it, and notes what was in hand
-            if not work_waits or worker.owner in at_work | can_do_nothing or crumb is not None:
+            if blind or not work_waits or worker.owner in at_work | can_do_nothing or crumb is not None:
                 worker.busy_at = now
-            idle_s = now - max(worker.busy_at, worker.started)
-            if worker.process is not None and (worker.owner in overdue or idle_s > self.idle_limit_s):
+            idle_s = now - max(worker.busy_at, worker.started, waiting or 0.0)
+            # What starts, or has a message and no lease yet, may load a model.
+            limit_s = self.start_limit_s if waiting is None else self.idle_limit_s
+            if worker.process is not None and (worker.owner in overdue or idle_s > limit_s):
                 why = "holds a batch but does not get on" if worker.owner in overdue else "sits idle while work waits"
                 logger.warning("The worker process of %s %s; it is killed.", worker.slot.name, why)
                 worker.is_stuck = True

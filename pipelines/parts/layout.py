@@ -43,6 +43,11 @@ def suspicion_name(run: str, batch: int) -> str:
     return f"{TEMPORARY}/suspicion-{run}-{batch:08d}.json"
 
 
+def cancellation_name(run: str) -> str:
+    """The name of the note that a run is cancelled."""
+    return f"{TEMPORARY}/cancelled-{run}"
+
+
 def batch_of_part(file_name: str) -> int | None:
     """The batch of a file in ``data/``; None if no part has such a name."""
     return _number(_PART, file_name, "part-{:08d}.parquet")

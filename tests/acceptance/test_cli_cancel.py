@@ -14,7 +14,9 @@ from acceptance.conftest import Ask, Start
 from chaos.disturbance import Command, rows, until, until_parts
 
 from tasks.keys import PREFIX, RUNS, run_key
+from tasks.lead import is_led
 from tasks.ledger import Ledger
+from tasks.loading import loaders
 from worker.broker import EmbeddedRedis
 
 DOCUMENTS, PER_BATCH = 60, 6
@@ -113,6 +115,50 @@ def test_the_batch_at_hand_is_dropped_and_not_finished(place: Place, tmp_path: P
     assert not (place.out / "data").exists() or _parts(place) == {}
     assert place.held() == {"state"}
     _resumed(place, tmp_path, {})
+
+
+@pytest.mark.parametrize("led", [True, False])
+def test_a_cancelled_run_stays_so_when_redis_is_emptied_at_once(
+    place: Place, tmp_path: Path, start: Start, ask: Ask, led: bool
+) -> None:
+    """Whoever leads the run, or has a batch of it in hand, reads in its folder what Redis has forgotten."""
+    slow = (*place.arguments, "--batch-docs", DOCUMENTS // 2, *place.url)
+    if led:
+        worker = start("run", *slow, "--devices", "cpu", **SLOW)
+    else:
+        assert ask("submit", *slow).code == 0
+        worker = start("worker", "--devices", "cpu", *place.url, **SLOW)
+    until(lambda: (place.out / "_run.json").exists(), "a run", worker)
+    ledger = Ledger(place.client, place.run)
+    until(ledger.holders, "a batch in somebody's hands", worker)
+    until(lambda: is_led(place.client, place.run), "a leader", worker)
+    cancelling = start("cancel", place.out, *place.url)
+    until(lambda: ledger.state().state == "cancelled", "the end", worker)
+    place.client.flushall()
+    assert cancelling.wait() == 0, cancelling.tail()
+    if led:
+        assert worker.wait() == 130
+    else:
+        until(lambda: "is dropped (stopped" in worker.log.read_text(), "the end of the batch at hand", worker)
+        assert _log_is_calm(worker)
+    assert list(place.out.glob("data/*")) == []
+    assert place.held() == {"state"}
+    assert ask("status", place.out, *place.url, "--json").value["state"] == "cancelled"
+    again = ask("cancel", place.out, *place.url)
+    assert again.refusal == f"The run in {place.out} is cancelled already. `penstock resume {place.out}` goes on."
+    _resumed(place, tmp_path, {})
+
+
+def test_who_loads_the_model_is_waited_for(place: Place, tiny_model: Path, many: Path, start: Start, ask: Ask) -> None:
+    real = (many, "--limit", DOCUMENTS, "--out", place.out, "--model", tiny_model, "--dtype", "float32")
+    assert ask("submit", *real, *place.url).code == 0
+    worker = start("worker", "--devices", "cpu", *place.url, **(NOOP | {"PENSTOCK_INCLUDE": "chaos.slow_model"}))
+    until(lambda: loaders(place.client, place.run), "a model being loaded", worker)
+    answer = ask("cancel", place.out, *place.url, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.value["still_at_work"] == []
+    assert " loaded in " in worker.log.read_text()
+    assert place.held() == {"state"}
 
 
 def test_a_run_that_nobody_leads_any_more_is_cleared_away(place: Place, tmp_path: Path, start: Start, ask: Ask) -> None:

@@ -146,7 +146,7 @@ def test_one_live_command_for_a_folder_and_cancel_from_elsewhere(
     )
     again = ask("cancel", out)
     assert again.code == 3
-    assert ask("status", out, "--json").value["state"] == "interrupted"
+    assert ask("status", out, "--json").value["state"] == "cancelled"
     # The lock dies with its process, however it ends.
     killed = start("resume", out)
     until(lambda: (out / "_live.json").exists(), "a live command", killed)

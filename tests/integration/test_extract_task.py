@@ -18,6 +18,7 @@ from pipelines.errors import (
     InputError,
 )
 from pipelines.extract import Progress
+from pipelines.parts.cancellation import put_cancellation
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import read_footer
 from tasks.runs import open_run
@@ -109,6 +110,24 @@ def test_a_run_that_is_stopped_drops_the_batch_at_its_next_progress(
     worker.before = lambda *_: None
     deliver(app, run)
     assert len(parts(run)) == 1
+
+
+def test_a_cancelled_run_is_dropped_though_redis_was_emptied(app: Celery, run: Run, worker: WorkerResources) -> None:
+    def cancelled(*_: object) -> None:
+        put_cancellation(run.store, run.document.run)
+        run.client.flushall()
+
+    worker.before = cancelled
+    deliver(app, run)
+    assert parts(run) == []
+
+
+def test_a_cancelled_run_is_not_begun_though_redis_says_it_runs(app: Celery, run: Run, worker: WorkerResources) -> None:
+    put_cancellation(run.store, run.document.run)
+    worker.before = raising(AssertionError("begun"))
+    deliver(app, run)
+    assert (parts(run), attempts(run), leased(run)) == ([], 0, set())
+    assert run.ledger.refusals() == {}
 
 
 def test_who_lost_the_lease_drops_the_batch_and_leaves_it_to_the_other(

@@ -14,6 +14,7 @@ from integration.open_runs import Run
 from integration.worker_resources import WorkerResources, deliver, raising
 
 from pipelines.errors import BatchError, CancelledError, RunError
+from pipelines.parts.cancellation import put_cancellation
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import load_summary
 from tasks import lead, reconcile
@@ -212,6 +213,21 @@ def test_a_run_that_was_stopped_is_led_no_further(
     run.ledger.set_state(state, "The model is another one.")
     with pytest.raises(error, match=message):
         leader.step()
+
+
+@pytest.mark.parametrize("memory", ["emptied", "an older one"])
+def test_a_cancelled_run_is_led_no_further_whatever_redis_forgets(run: Run, leader_of: MakeLeader, memory: str) -> None:
+    leader = leader_of()
+    leader.step()
+    put_cancellation(run.store, run.document.run)
+    run.ledger.set_state("cancelled")
+    run.client.flushall()
+    if memory == "an older one":
+        run.ledger.open(str(run.store.root))
+    with pytest.raises(CancelledError, match="was cancelled"):
+        leader.step()
+    assert run.ledger.state().state == "cancelled"
+    assert not run.ledger.known() or memory == "an older one"
 
 
 def test_a_run_that_no_worker_can_do_fails_with_their_reason(

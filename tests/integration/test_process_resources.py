@@ -11,12 +11,17 @@ import pytest
 import redis
 from integration.open_runs import MakeSpec
 
+from pipelines import extract
 from pipelines.errors import InputError, SurroundingsError
 from pipelines.parts.run_document import RunDocument
+from tasks.fleet import dismiss_worker, report_worker
 from tasks.keys import RUNS
+from tasks.ledger import Ledger
+from tasks.loading import NotWantedError, loaders, loading
 from tasks.runs import open_run
 from worker.breadcrumb import clear, new_path
 from worker.broker import EmbeddedRedis
+from worker.cli.cancel import _at_work
 from worker.process import REMEMBERED_RUNS, ProcessResources
 from worker.settings import Settings, SlotIdentity, slot_environment
 
@@ -61,6 +66,43 @@ def test_runs_that_compute_the_same_share_their_models(
     assert other is not loaded
     assert resources.extractor(opened("fifth", max_tokens=9)) is other
     assert resources.extractor(first) is not loaded  # it went: one byte of memory is allowed
+
+
+def test_who_loads_a_model_says_so_and_to_whom_it_is_at_work(
+    resources: ProcessResources, opened: Open, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, load, seen = opened("first"), extract.Extractor, []
+
+    def watched(*arguments: object, **options: object) -> object:
+        seen.append((loaders(client, document.run), _at_work(Ledger(client, document.run))))
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(extract, "Extractor", watched)
+    report_worker(client, resources.owner, host="h", slot="cpu:0", device="cpu")
+    resources.extractor(document)
+    resources.extractor(document)
+    dismiss_worker(client, resources.owner)
+    resources.extractor(opened("other", max_tokens=9))
+    resources.extractor(document)  # once more: one byte of memory is allowed, and nobody counts the dead
+    assert seen == [({"owner"}, {"owner"}), (set(), set()), ({"owner"}, set())]
+    assert loaders(client, document.run) == set()
+
+
+def test_the_model_of_a_run_that_has_ended_is_not_loaded(
+    resources: ProcessResources, opened: Open, client: redis.Redis
+) -> None:
+    document = opened("first")
+    Ledger(client, document.run).set_state("cancelled")
+    with pytest.raises(NotWantedError):
+        resources.extractor(document)
+    assert loaders(client, document.run) == set()
+
+
+def test_whoever_died_loads_nothing_any_more(opened: Open, client: redis.Redis) -> None:
+    ledger = Ledger(client, opened("first").run)
+    with loading(client, ledger.run, "w1"), loading(client, ledger.run, "w2"):
+        ledger.abandon("w1", uncount=True)
+        assert loaders(client, ledger.run) == {"w2"}
 
 
 def test_a_folder_that_was_removed_or_replaced_is_no_runs_of_before(

@@ -9,11 +9,12 @@ import pytest
 import redis
 from integration.open_runs import MakeSpec, Run
 
+from pipelines.parts.cancellation import put_cancellation, take_back_cancellation
 from pipelines.parts.store import Store
 from tasks import runs
 from tasks.feed import Window
 from tasks.ledger import Ledger, known_runs
-from tasks.runs import open_run
+from tasks.runs import open_run, status
 from worker import service
 
 
@@ -43,3 +44,21 @@ def test_a_folder_that_cannot_be_read_hides_no_other_run(
     stewardship.look()
     stewardship.resign()
     assert good in stewardship._leaders
+
+
+def test_a_cancelled_run_is_not_taken_up_from_a_redis_that_fell_back(run: Run, client: redis.Redis) -> None:
+    """Restored from a snapshot of before, it says that the run goes on, and has its messages again."""
+    run.plan()
+    run.publish(0)
+    put_cancellation(run.store, run.document.run)
+    stewardship = service._Stewardship(run.app, client, Window(batches=4))
+    stewardship.look()
+    assert stewardship._leaders == {}
+    assert run.ledger.state().state == "cancelled"
+    assert known_runs(client) == {}
+    assert status(run.store, run.document, client).state == "cancelled"
+    take_back_cancellation(run.store, run.document.run)
+    run.ledger.open(str(run.store.root))
+    stewardship.look()
+    stewardship.resign()
+    assert list(stewardship._leaders) == [run.document.run]

@@ -15,7 +15,7 @@ from integration.worker_resources import attempts
 from pipelines.documents import Reason
 from tasks.deaths import Deaths
 from tasks.keys import QUEUE_LIST
-from worker.breadcrumb import Trail, mark_hung, read
+from worker.breadcrumb import Trail, clear, mark_hung, read
 from worker.broker import EmbeddedRedis
 from worker.gpu import Slot
 from worker.process import ProcessResources
@@ -89,7 +89,7 @@ def test_what_a_stuck_process_had_in_hand_is_suspect(run: Run, supervisor: Super
 
 def test_a_worker_that_can_do_no_run_may_sit_idle(run: Run, supervisor: Supervisor, client: redis.Redis) -> None:
     client.rpush(QUEUE_LIST, "work")
-    supervisor.idle_limit_s = 0.0
+    supervisor.idle_limit_s = supervisor.start_limit_s = 0.0
     run.ledger.refuse(watched(supervisor).owner, "no such model here")
     supervisor._end_stuck()
     assert not is_killed(supervisor)
@@ -98,6 +98,39 @@ def test_a_worker_that_can_do_no_run_may_sit_idle(run: Run, supervisor: Supervis
     time.sleep(0.01)
     supervisor._end_stuck()
     assert is_killed(supervisor)
+
+
+def test_who_waits_for_a_message_while_there_are_some_is_ended_sooner_than_who_loads_a_model(
+    supervisor: Supervisor, client: redis.Redis
+) -> None:
+    """The child says itself which of the two it does; its word counts while it lives."""
+    client.rpush(QUEUE_LIST, "work")
+    supervisor.idle_limit_s = 0.0
+    child = Trail(watched(supervisor).breadcrumb, 60.0)
+    supervisor._end_stuck()
+    time.sleep(0.01)
+    supervisor._end_stuck()
+    assert not is_killed(supervisor)  # it has not started yet
+    child.wait()
+    child.wake()
+    supervisor._end_stuck()
+    assert not is_killed(supervisor)  # a message, and no lease yet
+    child.wait()
+    time.sleep(0.01)
+    supervisor._end_stuck()
+    assert is_killed(supervisor)
+
+
+def test_nobody_is_blamed_for_what_went_on_while_redis_was_away(supervisor: Supervisor, client: redis.Redis) -> None:
+    client.rpush(QUEUE_LIST, "work")
+    worker = watched(supervisor)
+    Trail(worker.breadcrumb, 60.0).wait()
+    supervisor._end_stuck()
+    supervisor._watched -= 600.0
+    worker.busy_at = worker.started = time.monotonic() - 600.0
+    clear(worker.breadcrumb)
+    supervisor._end_stuck()
+    assert not is_killed(supervisor)
 
 
 def test_leases_outlast_the_time_of_slow_micro_batches(

@@ -8,16 +8,19 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from pipelines.errors import InfrastructureError, InputError, SurroundingsError, UsageError
+from pipelines.parts.cancellation import is_cancelled, put_cancellation
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.replay_mark import read_mark, replay_command
 from pipelines.parts.store import Store
+from tasks.fleet import live_workers
 from tasks.lead import is_led
 from tasks.ledger import Ledger
+from tasks.loading import loaders
 from tasks.runs import is_locked, live_command, load_run
 from worker.cli.options import broker_option, result_options
 from worker.cli.output import counted, emit
@@ -49,11 +52,14 @@ def cancel(**flags: Any) -> int:
         run = document.run  # and what only other machines see can still be cancelled in its Redis
     if store is not None and store.exists(SUCCESS) and not _is_held_without_redis(store):  # by a replay
         raise InputError(f"The run in {store.root} is sealed, there is nothing to cancel.")
-    at_work = _ended(store, run, folder, settings)
+    at_work, forgotten = _ended(store, run, folder, settings)
     value = {"run": run, "out": str(folder), "state": "cancelled", "still_at_work": sorted(at_work)}
     text = f"Cancelled; {_what_next(store, folder)}"
     if at_work:
-        text += f" {counted(len(at_work), 'worker')} did not end the micro-batch at hand in {PATIENCE_S:.0f} s."
+        what = "the micro-batch at hand, or the loading of the model,"
+        text += f" {counted(len(at_work), 'worker')} did not end {what} in {PATIENCE_S:.0f} s."
+    if forgotten:
+        text += " Redis was emptied meanwhile: its workers end after the micro-batch at hand, which was not seen."
     emit(value, text, as_json=flags["as_json"])
     return 0
 
@@ -72,47 +78,80 @@ def _what_next(store: Store | None, folder: Path) -> str:
     return f"`{replay_command(folder, mark.reason)}` goes on; `penstock resume {folder}` seals what is there."
 
 
-def _ended(store: Store | None, run: str, folder: Path, settings: Settings) -> set[str]:
-    """End a run and wait until nobody works on it; returns the workers that do all the same."""
+class _Outcome(NamedTuple):
+    """Workers that were not seen to end; ``forgotten`` where Redis was emptied meanwhile and knows none."""
+
+    at_work: set[str]
+    forgotten: bool = False
+
+
+def _ended(store: Store | None, run: str, folder: Path, settings: Settings) -> _Outcome:
+    """End a run and wait until nobody works on it."""
     live = live_command(store) if store is not None and is_locked(store) else None
     if store is not None and live is not None and live.get("broker_url") is None:
         _interrupt(store, live)
         _wait_for_command(store)
-        return set()
+        return _Outcome(set())
     client = reach(settings.broker_url if store is None else broker_of(store, run, settings))
     if client is None:
         raise InputError(f"Nothing works on the run in {folder} that could be reached.", "Is --broker missing?")
     with contextlib.closing(client):
         ledger = Ledger(client, run)
         state = ledger.state().state
-        if state == "running":
+        if state == "unknown" and store is not None and is_cancelled(store, run):
+            state = "cancelled"  # before Redis was emptied
+        if state == "running" or (state == "unknown" and live is not None):
+            if store is not None:
+                with contextlib.suppress(InfrastructureError):  # another user's folder: Redis is told all the same
+                    put_cancellation(store, run)
             ledger.set_state("cancelled")
         elif state != "cancelled":
             raise InputError(f"The run in {folder} is not running.", "`penstock status` says how it stands.")
         try:
-            at_work = _left_at_work(ledger, store)
+            outcome = _left_at_work(ledger, store)
         except InfrastructureError:
             if store is None or live is None:
                 raise
             _wait_for_command(store)  # its own Redis has gone with it
-            at_work = set()
-    if state == "cancelled" and not at_work:
+            outcome = _Outcome(set())
+    if state == "cancelled" and not outcome.at_work:
         raise InputError(f"The run in {folder} is cancelled already.", f"`penstock resume {folder}` goes on.")
-    return at_work
+    return outcome
 
 
-def _left_at_work(ledger: Ledger, store: Store | None) -> set[str]:
+def _left_at_work(ledger: Ledger, store: Store | None) -> _Outcome:
     """Wait until nobody works on a cancelled run and nobody leads it, then clear it away; who works on all the same."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (at_work := ledger.holders()) and time.monotonic() < deadline:
+    deadline, forgotten = time.monotonic() + PATIENCE_S, False
+    while (at_work := _at_work(ledger)) and time.monotonic() < deadline:
+        forgotten |= _tell_again(ledger, store)
         time.sleep(POLL_S)
     if store is not None:
         _wait_for_command(store)
     while is_led(ledger.client, ledger.run) and time.monotonic() < deadline + PATIENCE_S:
         time.sleep(POLL_S)  # a supervisor that leads it looks every few seconds, a dead one's lease runs out
+    forgotten |= _tell_again(ledger, store)
     if not is_led(ledger.client, ledger.run) and ledger.state().state == "cancelled":
         ledger.forget("cancelled")  # nobody else tidies up: Redis would keep the bodies for ever
-    return at_work
+    return _Outcome(at_work, forgotten)
+
+
+def _at_work(ledger: Ledger) -> set[str]:
+    """Who has a batch of the run in hand, or loads its model for one. A dead worker's word for the second does not
+
+    count: unlike a lease it does not run out.
+    """
+    loading = loaders(ledger.client, ledger.run)
+    alive = {worker.owner for worker in live_workers(ledger.client)} if loading else set()
+    return ledger.holders() | (loading & alive)
+
+
+def _tell_again(ledger: Ledger, store: Store | None) -> bool:
+    """Redis may have lost its memory, or fallen back to an older one; the folder knows as long as nobody resumes."""
+    if store is None or not is_cancelled(store, ledger.run) or (state := ledger.state().state) == "cancelled":
+        return False
+    if state in ("running", "unknown"):
+        ledger.set_state("cancelled")
+    return True
 
 
 def _wait_for_command(store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipelines.parts.cancellation import take_back_cancellation
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
 from tasks.runs import locked
@@ -80,6 +81,7 @@ def run_inline_opened(
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals_raise(f"`penstock resume {store.root}` goes on."))
         stack.enter_context(locked(store, command="run --inline", broker_url=None))
+        take_back_cancellation(store, document.run)
         bar = stack.enter_context(ProgressBar(quiet=flags["as_json"], already=documents_there(store, document)))
         run_inline(
             store,
