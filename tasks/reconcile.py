@@ -6,18 +6,19 @@ for the visibility timeout. Because the window is small, a sweep can read the wh
 
 from __future__ import annotations
 
-import json
+import logging
 import time
-from collections.abc import Callable
-from typing import Any, cast
 
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
 from pipelines.planning import Planner
 from tasks.client import redis_faults
 from tasks.flight import Publisher, close_committed
-from tasks.keys import QUEUE_LIST, UNACKED_HASH
+from tasks.keys import QUEUE_LIST
 from tasks.ledger import Ledger, OpenBatch
+from tasks.queued import MOST_ENTRIES, Queue, Queued
+
+logger = logging.getLogger(__name__)
 
 LOST_AFTER_S = 5.0
 """A message seen in no queue by sweeps this far apart is lost; between pop and claim a live one is unseen for ms."""
@@ -35,11 +36,14 @@ class Reconciler:
         self.publisher = publisher
         self.republished = 0
         self._missing_since: dict[int, float] = {}
+        self._queue = Queue(ledger.client, ledger.run)
+        self._too_long = False
 
     def sweep(self) -> None:
         """Close what is committed, publish again what is due, expired or lost."""
         now, in_flight = self.ledger.sweep()
-        queued, hidden = self._messages()
+        messages = self._queue.look()
+        self._say_if_too_long(messages)
         missing: dict[int, float] = {}
         totals = self.planner.plan.totals()
         for entry in in_flight:
@@ -50,25 +54,34 @@ class Reconciler:
                 continue
             if is_committed(self.store, entry.batch):
                 close_committed(self.store, self.ledger, self.publisher.bodies, entry.batch)
-            elif entry.batch in queued:
+            elif entry.batch in messages.waiting:
                 continue
-            elif self._wants_message(entry, now, entry.batch in hidden, missing):
+            elif self._wants_message(entry, now, messages, missing):
                 self._republish(entry.batch)
         self._missing_since = missing
 
-    def _wants_message(self, entry: OpenBatch, now: float, hidden: bool, missing: dict[int, float]) -> bool:
+    def _wants_message(self, entry: OpenBatch, now: float, messages: Queued, missing: dict[int, float]) -> bool:
         if entry.due:
             return True
         if entry.published < entry.lease_expiry:  # expired: its worker is dead or hangs, and the message stays hidden
             return True
-        if hidden:
+        if entry.batch in messages.hidden:
             return now - entry.published > HIDDEN_AFTER_S
+        if not messages.complete:
+            return False  # it may wait behind what was read
         since = self._missing_since.get(entry.batch, time.monotonic())
         missing[entry.batch] = since
         if time.monotonic() - since >= LOST_AFTER_S:
             del missing[entry.batch]
             return True
         return False
+
+    def _say_if_too_long(self, messages: Queued) -> None:
+        if self._too_long is messages.complete:
+            self._too_long = not messages.complete
+            if self._too_long:
+                what = f"The queue has more than {MOST_ENTRIES:,} messages, most of them of others"
+                logger.warning("%s: what is lost is sent again when it is shorter.", what)
 
     def _republish(self, batch: int) -> None:
         if not self.publisher.republish(batch):
@@ -82,21 +95,3 @@ class Reconciler:
             # message; where another came in between, that one is moved, and nothing is lost by it.
             self.ledger.client.lmove(QUEUE_LIST, QUEUE_LIST, "LEFT", "RIGHT")
         self.republished += 1
-
-    def _messages(self) -> tuple[set[int], set[int]]:
-        """This run's batches in the queue, and those delivered but not acknowledged."""
-        client = self.ledger.client
-        with redis_faults():
-            waiting = cast(list[bytes], client.lrange(QUEUE_LIST, 0, -1))
-            unacked = cast(list[bytes], client.hvals(UNACKED_HASH))
-        queued = {self._batch_of(entry, lambda message: message) for entry in waiting}
-        hidden = {self._batch_of(entry, lambda unacked: unacked[0]) for entry in unacked}
-        return queued - {-1}, hidden - {-1}  # -1 stands for other runs' messages
-
-    def _batch_of(self, entry: bytes, message_of: Callable[[Any], Any]) -> int:
-        """The batch number of a message of this run, from its task id ``RUN:BATCH``; -1 for any other message."""
-        try:
-            run, _, batch = str(message_of(json.loads(entry))["headers"]["id"]).rpartition(":")
-            return int(batch) if run == self.ledger.run else -1
-        except (LookupError, TypeError, ValueError, RecursionError):
-            return -1

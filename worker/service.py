@@ -17,6 +17,7 @@ from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
 from tasks.client import connect as connect_client
+from tasks.client import redis_faults
 from tasks.feed import Window
 from tasks.lead import Lead, Leader, LostLeadError
 from tasks.ledger import Ledger, known_runs
@@ -81,6 +82,7 @@ class _Stewardship:
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._leaders: dict[str, Leader] = {}
         self._left: dict[str, float] = {}
+        self._failing: set[str] = set()
 
     def look(self) -> None:
         """Take the lead of known runs whose leader's lease has run out and whose folder is visible here."""
@@ -107,16 +109,25 @@ class _Stewardship:
             if cancelled:
                 ledger.forget("cancelled")  # Redis was told, and has forgotten it since
                 continue
-            leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
+            try:
+                leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
+            except (RunError, InfrastructureError):
+                continue  # its folder went just now
             if leader.take(by_force=False):
                 logger.info("Nobody leads run %s in %s: this supervisor does.", run, folder)
                 self._leaders[run] = leader
 
     def step(self) -> None:
-        """One step of each; a run that is over, or that somebody else leads now, is left."""
+        """One step of each; a run that is over, or that somebody else leads now, is left.
+
+        Raises InfrastructureError where Redis is away. A folder that fails is that run's trouble alone: it is tried
+        again, and the others go on.
+        """
         for run, leader in list(self._leaders.items()):
             try:
-                if leader.step() is not Lead.COMPLETE:
+                done = leader.step() is Lead.COMPLETE
+                self._failing.discard(run)
+                if not done:
                     continue
                 summary = leader.seal(Limit.parse(leader.document.max_quarantined))
                 if summary is None:
@@ -124,6 +135,13 @@ class _Stewardship:
                 logger.info("Run %s is %s: %s", run, summary.state, leader.store.root)
             except InterruptionError:
                 raise
+            except InfrastructureError as error:
+                with redis_faults():
+                    self.client.ping()
+                if run not in self._failing:
+                    logger.warning("Run %s: %s Trying on.", run, error)
+                self._failing.add(run)
+                continue
             except LostLeadError:
                 logger.info("Run %s is led by another process now.", run)
             except RunError as error:  # cancelled or failed, or others must act
@@ -137,6 +155,7 @@ class _Stewardship:
                 self._left[run] = time.monotonic()
             leader.resign()
             del self._leaders[run]
+            self._failing.discard(run)
 
     def resign(self) -> None:
         """Give every lead back."""

@@ -15,10 +15,11 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.errors import ForeignFolderError, InfrastructureError
+from pipelines.errors import InfrastructureError
+from pipelines.parts.inside import path_inside
 from pipelines.parts.layout import TEMPORARY
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -58,15 +59,7 @@ class Store:
         """The path of a name. Raises ValueError for a name that is no clean relative path, ForeignFolderError where
         a symbolic link leads out of the folder.
         """
-        pure = PurePosixPath(name)
-        if not name or "\0" in name or "\\" in name or pure.is_absolute() or ".." in pure.parts or str(pure) != name:
-            raise ValueError(f"{name!r} is no relative name without '..', '\\' and NUL: this is a bug")
-        path = self.root / name
-        real, root = os.path.realpath(path), os.path.realpath(self.root)
-        if os.path.commonpath([real, root]) != root:
-            message = f"{path} leads to {real}, which is outside of the folder."
-            raise ForeignFolderError(message, "Replace the symbolic link by what it points to.")
-        return path
+        return path_inside(self.root, name)
 
     def create(self) -> None:
         """Make the folder itself. All else is written only where it is there: one that was removed stays away."""

@@ -62,3 +62,23 @@ def test_a_cancelled_run_is_not_taken_up_from_a_redis_that_fell_back(run: Run, c
     stewardship.look()
     stewardship.resign()
     assert list(stewardship._leaders) == [run.document.run]
+
+
+def test_a_folder_that_fails_under_its_leader_stops_no_other_run(
+    run: Run, client: redis.Redis, spec_of: MakeSpec, small_corpus: Path, tmp_path: Path
+) -> None:
+    store, document = open_run(
+        tmp_path / "too", spec_of(small_corpus), arguments=["c"], max_quarantined="1%", code_version="1"
+    )
+    Ledger(client, document.run).open(str(store.root))
+    stewardship = service._Stewardship(run.app, client, Window(batches=4))
+    stewardship.look()
+    (_, first), (second, other) = stewardship._leaders.items()
+    (first.store.root / "_plan").write_bytes(b"")  # listing it fails, for root too
+    planned = Run(run.app, client, other.store, other.document)
+    planned.plan()
+    for _ in range(3):
+        stewardship.step()
+    assert planned.in_flight()
+    assert set(stewardship._leaders) == {first.document.run, second}
+    stewardship.resign()

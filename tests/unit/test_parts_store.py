@@ -48,6 +48,24 @@ def test_a_symbolic_link_out_of_the_folder_is_refused(store: Store, tmp_path: Pa
     assert (outside / "part").read_bytes() == b"secret"
 
 
+@pytest.mark.parametrize("link", ["data", "data/part"])
+def test_nothing_is_resolved_where_no_link_is_and_a_link_that_comes_later_is_seen(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    """A look for a part is made a million times in a long run."""
+    store.put_if_absent("data/part", b"1")
+    resolve, resolved = os.path.realpath, []
+    monkeypatch.setattr(os.path, "realpath", lambda path: (resolved.append(path), resolve(path))[1])
+    assert store.exists("data/part")
+    assert not store.exists("data/other")
+    assert not store.exists("data/part/below")
+    assert resolved == []
+    (store.root / link).rename(tmp_path / "outside")
+    (store.root / link).symlink_to(tmp_path / "outside")
+    with pytest.raises(ForeignFolderError, match="outside of the folder"):
+        store.exists("data/part")
+
+
 def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
