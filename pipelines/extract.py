@@ -32,7 +32,6 @@ TOKEN_BUDGETS = {"cpu": 4096, "cuda": 16_896}
 """Tokens per micro-batch: on a CPU, activations stay near its caches; on an H200, 128 times its 132 multiprocessors."""
 
 TOKENIZE_DOCUMENTS = 1024
-_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16, Dtype.FLOAT16: torch.float16}
 
 Progress = Callable[[int, int], None]
 """Called with the documents and tokens done since the last call; may raise, which ends the batch."""
@@ -67,7 +66,7 @@ class Extractor:
     """
 
     def __init__(self, spec: RunSpec, *, device: str = "cpu", token_budget: int | None = None) -> None:
-        if spec.dtype not in _DTYPES:
+        if spec.dtype is Dtype.AUTO:
             raise ValueError(f"dtype {spec.dtype} was not resolved at open: this is a bug")
         self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
@@ -79,7 +78,7 @@ class Extractor:
         for model in models.values():
             verify(model)
         self._tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
-        self._forwards = load_features(spec.features, self._device, _DTYPES[spec.dtype])
+        self._forwards = load_features(spec.features, self._device, spec.dtype)
         encoders = {id(forward.encoder): forward.encoder.nbytes for forward in self._forwards}
         heads = [feature.nbytes for forward in self._forwards for feature in forward.features]
         self.nbytes = sum(encoders.values()) + sum(heads)

@@ -42,12 +42,13 @@ class Pooling(StrEnum):
 
 
 class Dtype(StrEnum):
-    """The number format of the forward pass. ``auto`` is resolved once, at open."""
+    """The number format of the forward pass. ``auto`` is resolved once, at open, and never to int8."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 def arrow_type(name: str) -> pa.DataType:

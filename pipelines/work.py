@@ -70,7 +70,8 @@ class Work:
         if memory:
             torch.cuda.empty_cache()  # does nothing where CUDA is not in use
         if len(part) == 1:
-            self.reject(part[0], Reason.OUT_OF_MEMORY if memory else Reason.CRASH, detail)
+            finite = Reason.NOT_FINITE if isinstance(error, FloatingPointError) else Reason.CRASH
+            self.reject(part[0], Reason.OUT_OF_MEMORY if memory else finite, detail)
             return []
         middle = len(part) // 2
         return [part[middle:], part[:middle]]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from pipelines.features.columns import feature_fields
-from pipelines.roberta.packing import Packing
+from pipelines.roberta.states import States
 from pipelines.spec import FeatureSpec, Pooling
 
 
@@ -25,27 +25,25 @@ class Embedding:
             raise ValueError("an embedding without pooling: this is a bug")
         self.spec = spec
         self._pooling = spec.pooling
+        self.first_only = spec.pooling is Pooling.CLS
 
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, hidden: torch.Tensor, packing: Packing) -> tuple[npt.NDArray[np.float32], ...]:
-        return (pool(hidden, packing, self._pooling).cpu().numpy(),)
+    def compute(self, states: States) -> tuple[npt.NDArray[np.float32], ...]:
+        return (pool(states, self._pooling).cpu().numpy(),)
 
     def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:
         (vectors,) = values
         return [vector_column(vectors, self.spec.model.hidden_size)]
 
 
-def pool(hidden: torch.Tensor, packing: Packing, pooling: Pooling) -> torch.Tensor:
-    """One float32 vector per document; sums are float32 whatever the dtype of ``hidden``.
-
-    *Shape:* hidden ``[tokens, hidden]``, result ``[documents, hidden]``.
-    """
+def pool(states: States, pooling: Pooling) -> torch.Tensor:
+    """One float32 vector per document, *shape* ``[documents, hidden]``; sums are float32 in every number format."""
     if pooling is Pooling.CLS:
-        return hidden[packing.cu_seqlens[:-1].long()].float()
+        return states.first.float()
     reduced: torch.Tensor = torch.segment_reduce(
-        hidden.float(), str(pooling), offsets=packing.cu_seqlens.long(), axis=0, unsafe=True
+        states.all_tokens().float(), str(pooling), offsets=states.packing.cu_seqlens.long(), axis=0, unsafe=True
     )
     return reduced
 

@@ -17,7 +17,7 @@ from pipelines.features.columns import feature_fields
 from pipelines.features.embedding import vector_column
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.layout import CLASSIFIER, classifier_of
-from pipelines.roberta.packing import Packing
+from pipelines.roberta.states import States
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
 from pipelines.spec import FeatureSpec
@@ -28,6 +28,8 @@ class Labels:
 
     The head is float32 whatever the encoder's dtype: it costs nothing, and close calls stay close to float32's.
     """
+
+    first_only = True
 
     def __init__(self, spec: FeatureSpec, device: torch.device) -> None:
         self.spec = spec
@@ -43,9 +45,8 @@ class Labels:
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, hidden: torch.Tensor, packing: Packing) -> tuple[npt.NDArray[Any], ...]:
-        first = hidden[packing.cu_seqlens[:-1].long()].float()
-        inner = torch.tanh(F.linear(first, self._dense, self._dense_bias))
+    def compute(self, states: States) -> tuple[npt.NDArray[Any], ...]:
+        inner = torch.tanh(F.linear(states.first.float(), self._dense, self._dense_bias))
         scores = F.softmax(F.linear(inner, self._project, self._project_bias), dim=-1).cpu().numpy()
         return scores.argmax(axis=1).astype(np.int32), scores.max(axis=1), scores
 

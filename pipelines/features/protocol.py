@@ -7,9 +7,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 
-from pipelines.roberta.packing import Packing
+from pipelines.roberta.states import States
 from pipelines.spec import FeatureSpec
 
 
@@ -18,13 +17,15 @@ class Feature(Protocol):
 
     spec: FeatureSpec
     nbytes: int
+    first_only: bool
+    """Whether the vectors of ``<s>`` are all it reads."""
 
     def fields(self) -> list[pa.Field]:
         """The dataset columns that this feature fills; their names are ``spec.columns``."""
         ...
 
-    def compute(self, hidden: torch.Tensor, packing: Packing) -> tuple[npt.NDArray[Any], ...]:
-        """One array per column. *Shape:* hidden ``[tokens, hidden]``; each result ``[documents, ...]``."""
+    def compute(self, states: States) -> tuple[npt.NDArray[Any], ...]:
+        """One array per column. *Shape:* each ``[documents, ...]``."""
         ...
 
     def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:

@@ -13,7 +13,7 @@ from pipelines.features.embedding import Embedding
 from pipelines.features.labels import Labels
 from pipelines.features.protocol import Feature
 from pipelines.roberta.encoder import Encoder
-from pipelines.spec import FeatureKind, FeatureSpec, ModelRef
+from pipelines.spec import Dtype, FeatureKind, FeatureSpec, ModelRef
 
 
 class SharedForward:
@@ -23,15 +23,16 @@ class SharedForward:
         self.model = model
         self.encoder = encoder
         self.features = tuple(features)
+        self._first_only = all(feature.first_only for feature in features)
 
     def compute(self, rows: Sequence[npt.NDArray[np.int32]]) -> list[tuple[npt.NDArray[Any], ...]]:
         """One forward pass over a micro-batch; the columns of each feature, documents in the order of ``rows``."""
         with torch.inference_mode():
-            hidden, packing = self.encoder.forward(rows)
-            return [feature.compute(hidden, packing) for feature in self.features]
+            states = self.encoder.forward(rows, first_only=self._first_only)
+            return [feature.compute(states) for feature in self.features]
 
 
-def load_features(specs: Sequence[FeatureSpec], device: torch.device, dtype: torch.dtype) -> list[SharedForward]:
+def load_features(specs: Sequence[FeatureSpec], device: torch.device, dtype: Dtype) -> list[SharedForward]:
     """Load what a run's features need, each encoder once. Features keep their order within each forward pass.
 
     Raises InputError where a model cannot be read, SurroundingsError where it does not fit into the device's memory.

@@ -16,8 +16,31 @@ def packed_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     *Shape:* query, key, value and result ``[tokens, heads, head size]``.
     """
     if _has_varlen_kernel(query):
-        return _varlen(query, key, value, packing)
+        offsets, longest = packing.cu_seqlens, packing.max_length
+        return _varlen(query, key, value, (offsets, offsets), (longest, longest))
     return _by_runs(query, key, value, packing)
+
+
+def first_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
+    """As :func:`packed_attention`, of the first token of each document only.
+
+    *Shape:* query and result ``[documents, heads, head size]``, key and value ``[tokens, heads, head size]``.
+    """
+    if _has_varlen_kernel(query):
+        counted = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
+        return _varlen(query, key, value, (counted, packing.cu_seqlens), (1, packing.max_length))
+    attended = torch.empty_like(query)
+    for (start, count, length), first in zip(packing.runs, packing.run_documents(), strict=True):
+        place, documents = slice(start, start + count * length), slice(first, first + count)
+        k, v = (_by_document(tensor[place], count, length) for tensor in (key, value))
+        outcome = F.scaled_dot_product_attention(query[documents].unsqueeze(2), k, v)  # [count, heads, 1, head size]
+        attended[documents] = outcome.squeeze(2)
+    return attended
+
+
+def _by_document(tensor: torch.Tensor, count: int, length: int) -> torch.Tensor:
+    """A run of documents. *Shape:* ``[count, heads, length, head size]``, a view."""
+    return tensor.view(count, length, *tensor.shape[1:]).transpose(1, 2)
 
 
 def _has_varlen_kernel(query: torch.Tensor) -> bool:
@@ -32,12 +55,17 @@ def _has_varlen_kernel(query: torch.Tensor) -> bool:
     )
 
 
-def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    offsets: tuple[torch.Tensor, torch.Tensor],
+    longest: tuple[int, int],
+) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    offsets, longest = packing.cu_seqlens, packing.max_length
     # Only the seven positional arguments: what follows them differs between torch 2.11, 2.12 and 2.13.
-    attended = varlen_attn(query, key, value, offsets, offsets, longest, longest)
+    attended = varlen_attn(query, key, value, *offsets, *longest)
     assert isinstance(attended, torch.Tensor), "varlen_attn returned more than its output: this is a bug"
     return attended
 
@@ -47,10 +75,7 @@ def _by_runs(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packin
     attended = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     for start, count, length in packing.runs:
         place = slice(start, start + count * length)
-        q, k, v = (
-            tensor[place].view(count, length, *tensor.shape[1:]).transpose(1, 2)  # [count, heads, length, head size]
-            for tensor in (query, key, value)
-        )
+        q, k, v = (_by_document(tensor[place], count, length) for tensor in (query, key, value))
         outcome = F.scaled_dot_product_attention(q, k, v)
-        attended[place].view(count, length, *query.shape[1:]).copy_(outcome.transpose(1, 2))
+        _by_document(attended[place], count, length).copy_(outcome)
     return attended

@@ -1,4 +1,4 @@
-"""RoBERTa's forward pass on packed rows. Only real tokens are computed.
+"""RoBERTa's forward pass on packed rows. Only real tokens are computed, and of the last layer only what is read.
 
 The arithmetic is that of transformers' RobertaModel without pooler, in the same order
 (https://github.com/huggingface/transformers, ``models/roberta/modeling_roberta.py``); query, key and value are one
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +16,31 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
-from pipelines.roberta.attention import packed_attention
+from pipelines.roberta.attention import first_attention, packed_attention
 from pipelines.roberta.config import EncoderConfig, parse_config, read_json
 from pipelines.roberta.layout import account
+from pipelines.roberta.linear import Linear, LinearForm, linear_form
 from pipelines.roberta.packing import Packing, pack, position_ids
+from pipelines.roberta.states import States
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
-from pipelines.spec import ModelRef
+from pipelines.spec import Dtype, ModelRef
 
-_TANH_GELU = partial(F.gelu, approximate="tanh")
-ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_python": F.gelu,
-    "gelu_new": _TANH_GELU,
-    "gelu_fast": _TANH_GELU,
-    "gelu_pytorch_tanh": _TANH_GELU,
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "mish": F.mish,
-    "elu": F.elu,
-    "leaky_relu": F.leaky_relu,
-    "linear": lambda x: x,
+STREAMS: Mapping[Dtype, torch.dtype] = {
+    Dtype.FLOAT32: torch.float32,
+    Dtype.BFLOAT16: torch.bfloat16,
+    Dtype.FLOAT16: torch.float16,
+    Dtype.INT8: torch.float32,
 }
+"""The format of what goes from layer to layer and of attention; int8 is that of the linear maps alone."""
+
+Load = Callable[[Sequence[str], torch.dtype], dict[str, torch.Tensor]]
+"""Reads some of the encoder's tensors, by their plain names and in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """A weight and a bias, of a linear map or of a layer norm."""
+    """Weight and bias of a layer norm."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -55,84 +48,121 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer. *Shape:* qkv.weight ``[3 hidden, hidden]``, query first, then key, then value."""
+    """One layer. ``query`` is apart in the last one only, where few tokens may need it.
 
-    qkv: Affine
-    attended: Affine
+    *Outputs:* projected ``3 hidden`` (query, key, value), or ``2 hidden`` (key, value) beside a query of its own.
+    """
+
+    query: Linear | None
+    projected: Linear
+    attended: Linear
     attended_norm: Affine
-    inner: Affine
-    outer: Affine
+    inner: Linear
+    outer: Linear
     outer_norm: Affine
+
+    @property
+    def nbytes(self) -> int:
+        linears = [self.projected, self.attended, self.inner, self.outer, *([self.query] if self.query else [])]
+        return sum(linear.nbytes for linear in linears)  # the norms are nothing beside them
 
 
 class Encoder:
     """The weights of an encoder on a device."""
 
-    def __init__(
-        self, config: EncoderConfig, weights: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.config, self.device, self.dtype = config, device, dtype
-        self._words = weights["embeddings.word_embeddings.weight"]
-        self._positions = weights["embeddings.position_embeddings.weight"]
-        self._type = weights["embeddings.token_type_embeddings.weight"][0]
-        self._norm = _affine(weights, "embeddings.LayerNorm")
-        self._layers = [_layer(weights, f"encoder.layer.{number}.") for number in range(config.num_hidden_layers)]
-        self._activation = ACTIVATIONS[config.hidden_act]
-        self.nbytes = sum(tensor.nbytes for tensor in weights.values())
+    def __init__(self, config: EncoderConfig, load: Load, device: torch.device, dtype: Dtype) -> None:
+        self.config, self.device, self.dtype = config, device, STREAMS[dtype]
+        tables = load(
+            [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")], self.dtype
+        )
+        self._words, self._positions, types = tables.values()
+        self._type = types[0]
+        self._norm = _norm(load, "embeddings.LayerNorm", self.dtype)
+        form = linear_form(dtype, self.dtype, device, config.hidden_act)
+        # One layer at a time: all weights as they are stored, beside those laid out, would be a second model in memory.
+        self._layers = [
+            _layer(load, f"encoder.layer.{number}.", form, self.dtype, last=number == config.num_hidden_layers - 1)
+            for number in range(config.num_hidden_layers)
+        ]
+        self.nbytes = sum(table.nbytes for table in tables.values()) + sum(layer.nbytes for layer in self._layers)
 
     @classmethod
-    def load(cls, model: ModelRef, device: torch.device, dtype: torch.dtype) -> Encoder:
-        """Read a pinned checkpoint's encoder.
+    def load(cls, model: ModelRef, device: torch.device, dtype: Dtype) -> Encoder:
+        """Read a pinned checkpoint's encoder; ``dtype`` is not ``auto``.
 
         Raises InputError where the folder is no longer a checkpoint, SurroundingsError where memory is too small.
         """
         folder = Path(model.path)
         config = parse_config(read_json(folder / "config.json"), model.path)
         tensors = account(stored_tensors(folder), config, model.path)
-        return cls(config, load_weights(tensors, device, dtype), device, dtype)
+
+        def read(names: Sequence[str], stored_as: torch.dtype) -> dict[str, torch.Tensor]:
+            loaded = load_weights({name: tensors[name] for name in names}, device, stored_as)
+            return {name: loaded[name] for name in names}
+
+        return cls(config, read, device, dtype)
 
     @torch.inference_mode()
-    def forward(self, rows: Sequence[npt.NDArray[np.int32]]) -> tuple[torch.Tensor, Packing]:
-        """The last layer's token vectors of several documents, each attending to itself alone, and their packing.
+    def forward(self, rows: Sequence[npt.NDArray[np.int32]], *, first_only: bool = False) -> States:
+        """The last layer's vectors of several documents, each attending to itself alone.
 
-        *Shape:* rows ``[documents][tokens]``, ids with special tokens; result ``[all tokens, hidden]`` in ``dtype``.
+        With ``first_only`` the last layer is computed for the first token of each document, exactly as it would be.
+        *Shape:* rows ``[documents][tokens]``, ids with special tokens.
         """
         ids, packing = pack(rows, self.device)
         embedded = F.embedding(ids, self._words) + self._type
         hidden = self._normalize(
             embedded + F.embedding(position_ids(packing, self.config.pad_token_id), self._positions), self._norm
         )
-        for layer in self._layers:
-            hidden = self._apply(layer, hidden, packing)
-        return hidden, packing
+        for layer in self._layers[:-1]:
+            query, key, value = layer.projected(hidden).view(len(hidden), 3, *self._heads).unbind(1)
+            hidden = self._after_attention(layer, packed_attention(query, key, value, packing), hidden)
+        return self._last(self._layers[-1], hidden, packing, first_only=first_only)
 
-    def _apply(self, layer: Layer, hidden: torch.Tensor, packing: Packing) -> torch.Tensor:
-        heads = self.config.num_attention_heads
-        query, key, value = _linear(hidden, layer.qkv).view(len(hidden), 3, heads, -1).unbind(1)
-        attended = packed_attention(query, key, value, packing).flatten(1)
-        hidden = self._normalize(_linear(attended, layer.attended) + hidden, layer.attended_norm)
-        inner = self._activation(_linear(hidden, layer.inner))
-        return self._normalize(_linear(inner, layer.outer) + hidden, layer.outer_norm)
+    @property
+    def _heads(self) -> tuple[int, int]:
+        return self.config.num_attention_heads, self.config.hidden_size // self.config.num_attention_heads
+
+    def _last(self, layer: Layer, hidden: torch.Tensor, packing: Packing, *, first_only: bool) -> States:
+        assert layer.query is not None, "the last layer was not loaded as one: this is a bug"
+        key, value = layer.projected(hidden).view(len(hidden), 2, *self._heads).unbind(1)
+        firsts = packing.cu_seqlens[:-1]
+        asked = hidden[firsts] if first_only else hidden
+        query = layer.query(asked).view(len(asked), *self._heads)
+        if first_only:
+            attended = first_attention(query, key, value, packing)
+            return States(packing, self._after_attention(layer, attended, asked), None)
+        tokens = self._after_attention(layer, packed_attention(query, key, value, packing), hidden)
+        return States(packing, tokens[firsts], tokens)
+
+    def _after_attention(self, layer: Layer, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self._normalize(layer.attended.added(attended.flatten(1), hidden), layer.attended_norm)
+        inner = layer.inner.activated(hidden)
+        return self._normalize(layer.outer.added(inner, hidden), layer.outer_norm)
 
     def _normalize(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, self.config.layer_norm_eps)
 
 
-def _linear(hidden: torch.Tensor, affine: Affine) -> torch.Tensor:
-    return F.linear(hidden, affine.weight, affine.bias)
+def _norm(load: Load, name: str, dtype: torch.dtype) -> Affine:
+    return Affine(*load([f"{name}.weight", f"{name}.bias"], dtype).values())
 
 
-def _affine(weights: Mapping[str, torch.Tensor], name: str) -> Affine:
-    return Affine(weights[f"{name}.weight"], weights[f"{name}.bias"])
+def _layer(load: Load, place: str, form: LinearForm, dtype: torch.dtype, *, last: bool) -> Layer:
+    def linear(*names: str) -> Linear:
+        weights, biases = (
+            list(load([f"{place}{name}.{kind}" for name in names], torch.float32).values())
+            for kind in ("weight", "bias")
+        )
+        return form(torch.cat(weights), torch.cat(biases))
 
-
-def _layer(weights: Mapping[str, torch.Tensor], place: str) -> Layer:
-    parts = [_affine(weights, f"{place}attention.self.{name}") for name in ("query", "key", "value")]
+    query, key, value = (f"attention.self.{name}" for name in ("query", "key", "value"))
     return Layer(
-        qkv=Affine(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])),
-        attended=_affine(weights, f"{place}attention.output.dense"),
-        attended_norm=_affine(weights, f"{place}attention.output.LayerNorm"),
-        inner=_affine(weights, f"{place}intermediate.dense"),
-        outer=_affine(weights, f"{place}output.dense"),
-        outer_norm=_affine(weights, f"{place}output.LayerNorm"),
+        query=linear(query) if last else None,
+        projected=linear(key, value) if last else linear(query, key, value),
+        attended=linear("attention.output.dense"),
+        attended_norm=_norm(load, f"{place}attention.output.LayerNorm", dtype),
+        inner=linear("intermediate.dense"),
+        outer=linear("output.dense"),
+        outer_norm=_norm(load, f"{place}output.LayerNorm", dtype),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ class Packing:
     cu_seqlens: torch.Tensor
     runs: tuple[tuple[int, int, int], ...]
     max_length: int
+
+    def run_documents(self) -> list[int]:
+        """The number of the first document of each run."""
+        return [0, *accumulate(count for _, count, _ in self.runs)][:-1]
 
 
 def pack(rows: Sequence[npt.NDArray[np.int32]], device: torch.device) -> tuple[torch.Tensor, Packing]:

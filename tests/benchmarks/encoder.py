@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--text-column", action="append")
     parser.add_argument("--no-header", action="store_true")
     parser.add_argument("--limit", type=int, default=512)
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "int8"])
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--token-budget", type=int, default=4096)
     given = parser.parse_args()
@@ -48,8 +48,7 @@ def main() -> None:
     with open_corpus(spec.corpus) as reader:
         documents = [item for item in reader if isinstance(item, Document)]
     extractor = Extractor(spec, token_budget=given.token_budget)
-    dtype = torch.bfloat16 if given.dtype == "bfloat16" else torch.float32
-    encoder = Encoder.load(spec.model, torch.device("cpu"), dtype)
+    encoder = Encoder.load(spec.model, torch.device("cpu"), spec.dtype)
     tokenizer = Tokenizer(Path(spec.model.path), spec.model.model_type, vocab_size(spec.model.path))
     encoded = tokenizer.encode([document.text for document in documents], None, spec.max_tokens)
     rows = [encoded.ids[start:end] for start, end in zip(encoded.offsets, encoded.offsets[1:], strict=False)]

@@ -137,7 +137,9 @@ def test_features_of_one_encoder_share_one_forward_pass(
 ) -> None:
     passes: list[int] = []
     forward = Encoder.forward
-    monkeypatch.setattr(Encoder, "forward", lambda self, rows: passes.append(len(rows)) or forward(self, rows))
+    monkeypatch.setattr(
+        Encoder, "forward", lambda self, rows, **asked: passes.append(len(rows)) or forward(self, rows, **asked)
+    )
     poolings = [embedding_feature(model, pooling, alone=False) for pooling in Pooling]
     together = Extractor(spec_of(model, *poolings, labels_feature(judge, None)), token_budget=10**6)
     together.extract(batch_of(texts))

@@ -66,6 +66,8 @@ def number_format(settings: Settings, asked: Dtype) -> list[Finding]:
     on_gpu = slots[0].is_gpu
     if asked is Dtype.FLOAT16 and not on_gpu:
         raise SurroundingsError("A CPU does not compute float16.", "Use --dtype bfloat16 or float32.")
+    if asked is Dtype.INT8 and on_gpu:
+        raise SurroundingsError("int8 is computed on CPUs only.", "Use --dtype auto, or --devices cpu.")
     if asked is Dtype.BFLOAT16 and auto is not Dtype.BFLOAT16:
         what = "These GPUs do" if on_gpu else "This CPU does"
         slow = Finding("torch", State.WARN, f"{what} not have bfloat16 in hardware.", f"Use --dtype {auto}.")

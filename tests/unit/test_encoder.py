@@ -1,0 +1,91 @@
+"""The encoder by itself: its forms of a linear map, and a last layer of which only the first tokens are computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.errors import InputError
+from pipelines.roberta.activations import ACTIVATIONS
+from pipelines.roberta.checkpoint import find
+from pipelines.roberta.config import ACTIVATIONS as NAMES
+from pipelines.roberta.encoder import Encoder
+from pipelines.roberta.linear import PlainLinear, linear_form
+from pipelines.roberta.onednn import PackedLinear, QuantizedLinear
+from pipelines.roberta.quantized import quantize, quantized_weight
+from pipelines.spec import Dtype
+
+CPU = torch.device("cpu")
+LENGTHS = (61, 61, 40, 17, 17, 17, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(Dtype.FLOAT32, 1e-5), (Dtype.BFLOAT16, 0.1), (Dtype.FLOAT16, 0.02), (Dtype.INT8, 0.1)]
+)
+def test_the_first_tokens_are_the_same_without_the_others(tiny_model: Path, dtype: Dtype, tolerance: float) -> None:
+    encoder = Encoder.load(find(str(tiny_model)), CPU, dtype)
+    random = np.random.default_rng(0)
+    rows = [np.concatenate(([0], random.integers(5, 500, length - 1))).astype(np.int32) for length in LENGTHS]
+    whole, firsts = encoder.forward(rows), encoder.forward(rows, first_only=True)
+    assert firsts.tokens is None
+    assert firsts.first.shape == whole.first.shape == (len(LENGTHS), encoder.config.hidden_size)
+    assert (firsts.first.float() - whole.first.float()).abs().max() <= tolerance
+    tokens = whole.all_tokens()
+    assert len(tokens) == sum(LENGTHS)
+    assert torch.equal(whole.first, tokens[whole.packing.cu_seqlens[:-1]])
+    with pytest.raises(ValueError, match="had not asked for"):
+        firsts.all_tokens()
+
+
+def test_there_is_a_form_for_every_format() -> None:
+    forms = {dtype: linear_form(dtype, stream, CPU, "gelu") for dtype, stream in FORMATS.items()}
+    made = {dtype: type(form(torch.randn(8, 16), torch.randn(8))) for dtype, form in forms.items()}
+    packed = PackedLinear if torch.backends.mkldnn.is_available() else PlainLinear  # type: ignore[no-untyped-call]
+    assert made == {Dtype.FLOAT32: packed, Dtype.FLOAT16: PlainLinear, Dtype.INT8: QuantizedLinear}
+
+
+FORMATS = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.INT8: torch.float32}
+
+
+@pytest.mark.parametrize("activation", NAMES)
+def test_every_form_computes_the_same(activation: str) -> None:
+    torch.manual_seed(0)
+    rows, residual = torch.randn(50, 48), torch.randn(50, 32)
+    weight, bias = torch.randn(32, 48) / 7, torch.randn(32)
+    plain = PlainLinear(weight, bias, dtype=torch.float32, device=CPU, activation=activation)
+    assert torch.equal(plain.activated(rows), ACTIVATIONS[activation](plain(rows)))
+    packed = PackedLinear(weight, bias, dtype=torch.float32, activation=activation)
+    quantized = QuantizedLinear(weight, bias, activation=activation)
+    for form, tolerance in ((packed, 1e-5), (quantized, 0.05)):
+        assert (form(rows) - plain(rows)).abs().max() <= tolerance
+        assert (form.activated(rows).float() - plain.activated(rows)).abs().max() <= tolerance
+        assert (form.added(rows, residual) - plain.added(rows, residual)).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shift", [-5.0, 0.0, 0.7, 5.0])
+def test_bytes_stand_for_the_numbers_they_were_made_of(dtype: torch.dtype, shift: float) -> None:
+    torch.manual_seed(0)
+    rows = (torch.randn(33, 70) + shift).to(dtype)
+    data, scale, zero_point = quantize(rows)
+    assert data.dtype is torch.uint8
+    assert data.shape == rows.shape
+    restored = (data.float() - zero_point) * scale
+    assert (restored - rows.float()).abs().max() <= scale * 0.5001 + 1e-6
+    assert quantize(torch.zeros(2, 3))[2] == 0
+
+
+def test_weights_become_bytes_by_output() -> None:
+    weight = torch.tensor([[1.0, -2.0], [0.0, 0.0], [100.0, 0.4]])
+    _, scales = quantized_weight(weight)
+    assert torch.allclose(scales, torch.tensor([2 / 127, 0.0, 100 / 127]))
+
+
+def test_what_is_not_finite_is_not_made_bytes() -> None:
+    with pytest.raises(InputError, match="not a finite number"):
+        quantized_weight(torch.tensor([[1.0, float("nan")]]))
+    with pytest.raises(FloatingPointError):
+        quantize(torch.tensor([[1.0, float("inf")]]))
