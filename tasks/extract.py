@@ -25,6 +25,7 @@ from pipelines.errors import (
     SurroundingsError,
 )
 from pipelines.parts.cancellation import is_cancelled
+from pipelines.parts.dead_letter import put_dead_letter
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
@@ -140,8 +141,10 @@ def _claim(job: _Job) -> int | None:
         return int(answer.detail)
     if answer.verdict is Verdict.EXHAUSTED:
         logger.error("Batch %d is a dead letter after %s attempts.", job.batch, answer.detail)
+        reason = f"{answer.detail} attempts failed"
+        put_dead_letter(job.store, job.document.run, job.batch, reason)
         job.bodies.drop(job.batch)  # first: nobody looks for the body of a batch that is no longer in flight
-        job.ledger.bury(job.batch, f"{answer.detail} attempts failed")
+        job.ledger.bury(job.batch, reason)
     else:
         logger.debug("Batch %d is left alone: %s %s", job.batch, answer.verdict, answer.detail)
     return None

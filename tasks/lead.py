@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum, auto
+from threading import Event
 
 import redis
 from celery import Celery
@@ -95,6 +96,7 @@ class Leader:
         self._swept = 0.0
         self._sealing: Future[Summary] | None = None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._resigned = Event()
         self._full_since: float | None = None
         self._by_force, self._kept = False, time.monotonic()
         self._key = run_key(document.run, "leader")
@@ -107,7 +109,8 @@ class Leader:
             return bool(self.client.set(self._key, self.owner, ex=LEADER_LEASE_S, nx=not by_force))
 
     def resign(self) -> None:
-        """Give the lease back, as far as Redis can be reached; a seal under way is waited for."""
+        """Give the lease back, as far as Redis can be reached; a seal under way ends at its next part."""
+        self._resigned.set()
         self._sealer.shutdown()
         self.planner.close()
         try:
@@ -147,7 +150,7 @@ class Leader:
         stays as it is, whatever the limit.
         """
         if self._sealing is None:
-            dead = self.ledger.dead()
+            dead = self.reconciler.dead()
             self._sealing = self._sealer.submit(self._seal, limit, dead, statistics)
         try:
             summary = self._sealing.result(timeout=SEAL_PATIENCE_S)
@@ -167,7 +170,18 @@ class Leader:
     def _seal(self, limit: Limit, dead: Mapping[int, str], statistics: Mapping[str, int] | None) -> Summary:
         if (there := sealed_head(self.store, self.document)) is not None:
             return there.summary
-        return seal(self.store, self.document, max_quarantined=limit, dead=dead, statistics=statistics)
+        return seal(
+            self.store,
+            self.document,
+            max_quarantined=limit,
+            dead=dead,
+            statistics=statistics,
+            between=self._end_if_resigned,
+        )
+
+    def _end_if_resigned(self) -> None:
+        if self._resigned.is_set():
+            raise CancelledError("The seal was interrupted.", f"`penstock resume {self.store.root}` goes on.")
 
     def _watch_memory(self, in_flight: int) -> None:
         """Say that Redis is too full to publish anything; end where nothing of ours could ever empty it."""

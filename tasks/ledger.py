@@ -137,6 +137,11 @@ class Ledger:
                 pipe.hdel(run_key(self.run, part), cast(str, name))
             pipe.execute()
 
+    def exhume(self, batch: int) -> None:
+        """A batch is no dead letter after all."""
+        with redis_faults():
+            self.client.hdel(run_key(self.run, "dead"), str(batch))
+
     def dead(self) -> dict[int, str]:
         """Dead letters: batch → reason."""
         with redis_faults():

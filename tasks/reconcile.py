@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
+from pipelines.parts.dead_letter import dead_letter_reason
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
 from pipelines.planning import Planner
@@ -41,6 +42,7 @@ class Reconciler:
 
     def sweep(self) -> None:
         """Close what is committed, publish again what is due, expired or lost."""
+        self.dead()
         now, in_flight = self.ledger.sweep()
         messages = self._queue.look()
         self._say_if_too_long(messages)
@@ -59,6 +61,18 @@ class Reconciler:
             elif self._wants_message(entry, now, messages, missing):
                 self._republish(entry.batch)
         self._missing_since = missing
+
+    def dead(self) -> dict[int, str]:
+        """Dead letters, by the notes in the folder. Of what Redis says without one, it is told that it is none."""
+        found = {}
+        for batch in self.ledger.dead():
+            reason = dead_letter_reason(self.store, self.ledger.run, batch)
+            if reason is None:
+                logger.warning("Redis has batch %d as a dead letter, the folder has not: it is none.", batch)
+                self.ledger.exhume(batch)
+            else:
+                found[batch] = reason
+        return found
 
     def _wants_message(self, entry: OpenBatch, now: float, messages: Queued, missing: dict[int, float]) -> bool:
         if entry.due:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
 from pipelines.parts.cancellation import take_back_cancellation
+from pipelines.parts.dead_letter import forget_dead_letters
 from pipelines.parts.limit import Limit
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
@@ -94,6 +95,7 @@ def lead_run(
         )
         leader.take(by_force=True)
         take_back_cancellation(store, document.run)
+        forget_dead_letters(store, document.run)
         leader.ledger.open(str(store.root))
         stack.callback(leader.resign)
         stack.enter_context(_cleaned_up(leader))  # after the workers have handed back what they had

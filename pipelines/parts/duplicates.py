@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,26 @@ _BASE = 0x9E3779B97F4A7C15  # odd, hence invertible modulo 2**64
 _SCHEMA = pa.schema([pa.field("id", pa.large_string())])
 
 
-def count_duplicates(store: Store, parts: Iterable[str], rows: int, *, bucket_rows: int = BUCKET_ROWS) -> int:
+def count_duplicates(
+    store: Store,
+    parts: Iterable[str],
+    rows: int,
+    *,
+    bucket_rows: int = BUCKET_ROWS,
+    between: Callable[[], None] = lambda: None,
+) -> int:
     """How many of the ``rows`` in these parts have an id that another row has already.
 
-    All rows of one id end up in the same bucket, so buckets can be counted one by one. Raises InfrastructureError
+    All rows of one id end up in the same bucket, so buckets can be counted one by one. ``between`` is called at every
+    part and every piece of a bucket: what it raises ends the count. Raises InfrastructureError
     where the storage fails; damaged parts must have been found before.
     """
-    return _count(store, _gathered(_ids(store, parts)), rows, bucket_rows, spread_by=1)
+    return _count(store, _gathered(_ids(store, parts), between), rows, bucket_rows, between, spread_by=1)
 
 
-def _count(store: Store, ids: Iterable[pa.Array], rows: int, bucket_rows: int, *, spread_by: int) -> int:
+def _count(
+    store: Store, ids: Iterable[pa.Array], rows: int, bucket_rows: int, between: Callable[[], None], *, spread_by: int
+) -> int:
     buckets = min(MAX_BUCKETS, -(-rows // bucket_rows))
     if buckets <= 1:
         return _duplicates(ids)
@@ -42,9 +52,9 @@ def _count(store: Store, ids: Iterable[pa.Array], rows: int, bucket_rows: int, *
             counts = _spread(ids, paths, spread_by)
         found = 0
         for path, count in zip(paths, counts, strict=True):
-            there = _gathered(_stored(path))
+            there = _gathered(_stored(path), between)
             if spread_by == 1 and count > 2 * bucket_rows:
-                found += _count(store, there, count, bucket_rows, spread_by=buckets)
+                found += _count(store, there, count, bucket_rows, between, spread_by=buckets)
             else:  # what was spread twice and is still too large has few ids, many times
                 found += _duplicates(there)
             with storage("remove", path):
@@ -63,10 +73,11 @@ def _ids(store: Store, parts: Iterable[str]) -> Iterator[pa.Array]:
                 yield batch.column(0).cast(pa.large_string())
 
 
-def _gathered(chunks: Iterable[pa.Array]) -> Iterator[pa.Array]:
+def _gathered(chunks: Iterable[pa.Array], between: Callable[[], None]) -> Iterator[pa.Array]:
     waiting: list[pa.Array] = []
     rows = 0
     for chunk in chunks:
+        between()
         waiting.append(chunk)
         rows += len(chunk)
         if rows >= _SPREAD_ROWS or len(waiting) >= _GATHERED_CHUNKS:

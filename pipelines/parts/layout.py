@@ -43,6 +43,11 @@ def suspicion_name(run: str, batch: int) -> str:
     return f"{TEMPORARY}/suspicion-{run}-{batch:08d}.json"
 
 
+def dead_letter_name(run: str, batch: int) -> str:
+    """The name of the note that a batch was given up."""
+    return f"{TEMPORARY}/dead-{run}-{batch:08d}.txt"
+
+
 def cancellation_name(run: str) -> str:
     """The name of the note that a run is cancelled."""
     return f"{TEMPORARY}/cancelled-{run}"

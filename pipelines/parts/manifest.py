@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,10 +81,12 @@ def seal(
     max_quarantined: Limit = DEFAULT_LIMIT,
     dead: Mapping[int, str] | None = None,
     statistics: Mapping[str, int] | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Check a finished run and write its manifest; with ``_SUCCESS``, if nothing is dead and the quarantine is small.
 
-    ``dead`` are the batches that were given up, with the reason; a part that is there after all counts. Raises
+    ``dead`` are the batches that were given up, with the reason; a part that is there after all counts. ``between`` is
+    called at every part, before anything is written for good: what it raises ends the seal there. Raises
     MissingPartsError where parts are missing, IncompleteError where the plan is not sealed, VerificationError naming
     the file where something is not as it was written.
     """
@@ -92,7 +94,7 @@ def seal(
     if totals is None:
         raise IncompleteError(f"{store.root}: the plan is not complete yet.", "`penstock resume` goes on with it.")
     _refuse_foreign(store, totals.batches)
-    audit = _Audit(store, document, totals.batches, dead or {})
+    audit = _Audit(store, document, totals.batches, dead or {}, between)
     lines = store.new_temporary()
     try:
         parts_sha256 = audit.run(lines)
@@ -115,7 +117,7 @@ def seal(
             rows=rows,
             quarantined=quarantined,
             dead_letter_documents=dead_documents,
-            duplicate_ids=_duplicates(store, totals.batches, rows),
+            duplicate_ids=_duplicates(store, totals.batches, rows, between),
             blank_lines=totals.blank_lines,
             tokens=tally.sums["tokens"],
             tokens_used=tally.sums["tokens_used"],
@@ -190,8 +192,11 @@ def _publish(store: Store, document: RunDocument, head: Head, lines: Path, schem
 class _Audit:
     """One walk along the plan: reads every footer, writes every line of the manifest, adds everything up."""
 
-    def __init__(self, store: Store, document: RunDocument, batches: int, dead: Mapping[int, str]) -> None:
+    def __init__(
+        self, store: Store, document: RunDocument, batches: int, dead: Mapping[int, str], between: Callable[[], None]
+    ) -> None:
         self.store = store
+        self.between = between
         self.document = document
         self.dead = dead
         self.receipts = Receipts(store, batches)
@@ -207,6 +212,7 @@ class _Audit:
         digest = hashlib.sha256()
         with storage("write", lines), lines.open("xb") as file:
             for entry in Plan(self.store).entries():
+                self.between()
                 if not is_committed(self.store, entry.batch):
                     if entry.batch in self.dead:
                         reason = self.dead[entry.batch]
@@ -258,9 +264,9 @@ def _refuse_foreign(store: Store, batches: int) -> None:
             raise VerificationError(message, "Move it away, then resume.")
 
 
-def _duplicates(store: Store, batches: int, rows: int) -> int:
+def _duplicates(store: Store, batches: int, rows: int, between: Callable[[], None]) -> int:
     names = (part_name(batch) for batch in range(batches) if is_committed(store, batch))
-    return count_duplicates(store, names, rows)
+    return count_duplicates(store, names, rows, between=between)
 
 
 def read_previous(store: Store) -> Head | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 from celery import Celery
+from integration.leading import MakeLeader
 from integration.open_runs import MakeSpec, Run
 from integration.worker_resources import WorkerResources
 
@@ -18,9 +19,11 @@ from pipelines.opening import Request, make_spec
 from pipelines.parts import sink
 from pipelines.parts.sink import PartMeta
 from pipelines.spec import Dtype, RunSpec
-from tasks import extract
+from tasks import extract, lead, reconcile
 from tasks.app import make_app
 from tasks.client import connect
+from tasks.feed import Window
+from tasks.lead import Leader
 from tasks.runs import open_run
 from worker.broker import EmbeddedRedis
 
@@ -119,3 +122,15 @@ def three_in_flight(run: Run) -> None:
     """The whole run is planned, and its first three batches are in flight."""
     run.plan()
     run.publish(0, 1, 2)
+
+
+@pytest.fixture
+def leader_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> MakeLeader:
+    """``leader_of(owner, plan=…)``: a leader that sweeps at every step and is quick to miss a message."""
+    monkeypatch.setattr(lead, "SWEEP_INTERVAL_S", 0.0)
+    monkeypatch.setattr(reconcile, "LOST_AFTER_S", -1.0)
+
+    def make(owner: str = "me", *, plan: bool = True) -> Leader:
+        return Leader(run.app, run.client, run.store, run.document, Window(batches=4), owner=owner, plan=plan)
+
+    return make

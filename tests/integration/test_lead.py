@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 
 import pyarrow.parquet as pq
 import pytest
 import redis
 from celery import Celery
+from integration.leading import MakeLeader, lead_until, work
 from integration.open_runs import Run
-from integration.worker_resources import WorkerResources, deliver, raising
+from integration.worker_resources import WorkerResources, raising
 
 from pipelines.errors import BatchError, CancelledError, RunError
-from pipelines.parts.cancellation import put_cancellation
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import load_summary
-from tasks import lead, reconcile
-from tasks.feed import Window
+from tasks import lead
 from tasks.fleet import report_worker
 from tasks.keys import QUEUE_LIST, run_key
-from tasks.lead import Lead, Leader, LostLeadError
+from tasks.lead import Lead, LostLeadError
 
 LIMIT = Limit.parse("1%")
-MakeLeader = Callable[..., Leader]
-
-
-@pytest.fixture
-def leader_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> MakeLeader:
-    """``leader_of(owner, plan=…)``: a leader that sweeps at every step and is quick to miss a message."""
-    monkeypatch.setattr(lead, "SWEEP_INTERVAL_S", 0.0)
-    monkeypatch.setattr(reconcile, "LOST_AFTER_S", -1.0)
-
-    def make(owner: str = "me", *, plan: bool = True) -> Leader:
-        return Leader(run.app, run.client, run.store, run.document, Window(batches=4), owner=owner, plan=plan)
-
-    return make
-
-
-def work(app: Celery, run: Run, most: int = 100) -> None:
-    """Do what is in the queue."""
-    for _ in range(most):
-        raw = run.client.rpop(QUEUE_LIST)
-        if raw is None:
-            return
-        deliver(app, run, int(json.loads(raw)["headers"]["id"].rpartition(":")[2]))
-
-
-def lead_until(leader: Leader, run: Run, app: Celery, wanted: Lead) -> None:
-    for _ in range(200):
-        if leader.step() is wanted:
-            return
-        work(app, run)
-    raise AssertionError(f"never {wanted}")
 
 
 def ids(run: Run) -> list[str]:
@@ -213,21 +180,6 @@ def test_a_run_that_was_stopped_is_led_no_further(
     run.ledger.set_state(state, "The model is another one.")
     with pytest.raises(error, match=message):
         leader.step()
-
-
-@pytest.mark.parametrize("memory", ["emptied", "an older one"])
-def test_a_cancelled_run_is_led_no_further_whatever_redis_forgets(run: Run, leader_of: MakeLeader, memory: str) -> None:
-    leader = leader_of()
-    leader.step()
-    put_cancellation(run.store, run.document.run)
-    run.ledger.set_state("cancelled")
-    run.client.flushall()
-    if memory == "an older one":
-        run.ledger.open(str(run.store.root))
-    with pytest.raises(CancelledError, match="was cancelled"):
-        leader.step()
-    assert run.ledger.state().state == "cancelled"
-    assert not run.ledger.known() or memory == "an older one"
 
 
 def test_a_run_that_no_worker_can_do_fails_with_their_reason(

@@ -11,8 +11,7 @@ from celery import Celery
 from integration.open_runs import Run
 
 from pipelines.errors import CorpusChangedError, RunError
-from tasks import queued, reconcile
-from tasks.admission import MAX_MESSAGE_BYTES
+from tasks import reconcile
 from tasks.keys import EXTRACT_QUEUE, QUEUE_LIST, UNACKED_HASH
 from tasks.ledger import Ledger
 from tasks.reconcile import Reconciler
@@ -257,45 +256,6 @@ def test_messages_of_other_runs_and_other_programs_are_none_of_its_business(
     reconciler.sweep()
     assert reconciler.republished == 1
     assert run.client.llen(QUEUE_LIST) == 7
-
-
-@pytest.mark.parametrize("key", [QUEUE_LIST, UNACKED_HASH])
-def test_a_queue_full_of_other_messages_is_not_read_to_its_end(
-    run: Run, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    """What was not seen may be there: it is not sent again until all is read."""
-    monkeypatch.setattr(reconcile, "LOST_AFTER_S", AT_ONCE_S)
-    monkeypatch.setattr(queued, "MOST_ENTRIES", 1000)
-    run.publish(0)
-    forged = [f'{{"id": "{run.document.run}:x{number}"}}' for number in range(3000)]
-    if key == QUEUE_LIST:
-        run.client.lpush(key, *forged)
-    else:
-        lose_messages(run.client)
-        run.client.hset(key, mapping={text: f"[{text}]" for text in forged})
-    reads = run.client.info("commandstats")["cmdstat_evalsha"]["calls"]
-    for _ in range(3):
-        reconciler.sweep()
-    assert run.client.info("commandstats")["cmdstat_evalsha"]["calls"] - reads < 20
-    assert reconciler.republished == 0
-    if key == QUEUE_LIST:
-        run.client.ltrim(key, 0, 99)  # the last of all was ours
-    else:
-        run.client.hdel(key, *forged[100:])
-    reconciler.sweep()
-    assert reconciler.republished == 1
-
-
-def test_an_entry_that_is_no_message_by_its_length_is_not_taken_for_one(
-    run: Run, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconcile, "LOST_AFTER_S", AT_ONCE_S)
-    run.publish(0)
-    (entry,) = run.client.lrange(QUEUE_LIST, 0, -1)
-    lose_messages(run.client)
-    run.client.lpush(QUEUE_LIST, entry + b" " * MAX_MESSAGE_BYTES)  # no worker would take it either
-    reconciler.sweep()
-    assert reconciler.republished == 1
 
 
 def test_other_runs_are_not_swept(run: Run, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:

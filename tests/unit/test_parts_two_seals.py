@@ -60,11 +60,11 @@ def test_what_another_has_sealed_never_vanishes(tmp_path: Path, monkeypatch: pyt
     gone: list[str] = []
     monkeypatch.setattr(Store, "remove", lambda self, name: gone.append(name) or Path(self.root / name).unlink(True))
 
-    def late(*arguments: Any) -> int:
+    def late(*arguments: Any, **more: Any) -> int:
         monkeypatch.setattr(manifest, "count_duplicates", counted)
         _other_seal(store)
         gone.clear()
-        return counted(*arguments)
+        return counted(*arguments, **more)
 
     monkeypatch.setattr(manifest, "count_duplicates", late)
     seal(store, DOCUMENT, statistics=MEASURED)
