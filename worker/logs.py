@@ -29,6 +29,7 @@ _NOISY = (
     "huggingface_hub",
     "transformers",
     "multiprocessing",
+    "torch",  # sets up its own at the end of its import, and at exit says what it has not compiled: also where it was cut
 )
 _REPEAT_AFTER_S = 60.0
 _REMEMBERED_MESSAGES = 100

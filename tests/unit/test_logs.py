@@ -168,3 +168,19 @@ def test_what_others_say_takes_one_line() -> None:
     except ConnectionError:
         logging.getLogger("celery.worker").warning("Lost.", exc_info=True)
     assert "Traceback" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
+def test_a_library_that_was_not_imported_to_its_end_is_quiet(level: str, shown: bool) -> None:
+    """An interrupt may fall into the import of torch, which then logs at exit with nothing set up."""
+    script = f"""
+import atexit, logging
+from worker import logs
+from worker.settings import load
+logs.configure(load(log_level="{level}"))
+atexit.register(logging.getLogger("torch._dynamo.utils").info, "compilation metrics")
+raise SystemExit(130)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ("compilation metrics" in ended.stderr) is shown
