@@ -29,7 +29,7 @@ _NOISY = (
     "huggingface_hub",
     "transformers",
     "multiprocessing",
-    "torch",  # sets up its own at the end of its import, and at exit says what it has not compiled: also where it was cut
+    "torch",  # it sets up its own at the end of its import; where that was cut, it says at exit what it compiled
 )
 _REPEAT_AFTER_S = 60.0
 _REMEMBERED_MESSAGES = 100
