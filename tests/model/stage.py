@@ -36,7 +36,6 @@ class Actor:
         self._body = body
         self._allowed = 0
         self._until = ""
-        self._fresh = True  # the step before which it stood is not the one that it is to stop at
         self._go, self._parked = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._ended = False
@@ -51,7 +50,6 @@ class Actor:
         if self._ended:
             return
         self._allowed, self._until = steps, until
-        self._fresh = True
         self._turn()
 
     def kill(self) -> None:
@@ -68,9 +66,8 @@ class Actor:
         """Called by the process before each step. A process that is doomed does not get out of it."""
         if self.doom is None:
             self.at = what
-            if self._until and not self._fresh and what.startswith(self._until):
+            if self._until and what.startswith(self._until):
                 self._allowed = 0
-            self._fresh = False
         while self.doom is None and self._allowed == 0:
             self._parked.release()
             self._go.acquire()

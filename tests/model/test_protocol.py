@@ -5,7 +5,12 @@ messages are lost, repeated and shuffled, Redis is emptied, time passes. After e
 :mod:`model.oracle` hold.
 
 It found that a part could be closed, and sealed, whose name was not durable yet. Broken on purpose, it finds: parts put
-by replacing, no sync of a folder after a link, or of a part, a claim of a closed batch, a live lease given away.
+by replacing, no sync of a folder after a link, or of a part, a claim of a closed batch, a live lease given away, a
+segment put behind a plan that has grown since its batches were read.
+
+Not here: documents that workers read themselves (``--transport reference``: the planner's ranges and a worker's own
+reading, see ``tests/chaos/test_reference_kills.py``), a replay of the quarantine (``test_replay_kills.py``), a run that
+is cancelled, and what Celery, kombu and supervisors do around a task: a message is a line in a list here.
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ STOPS = st.one_of(
     st.tuples(st.just(ENDLESS), st.sampled_from(CALLS)), st.tuples(st.integers(1, 40), st.sampled_from(["", *CALLS]))
 )
 """After how many calls a process stops, or before the next call that begins so."""
+LOOKS = st.integers(1, 5)
+"""Looks for a segment of the plan: one for each when the backlog is read, two more before the next is put there."""
 LEADERS_STOPS = st.one_of(st.just((ENDLESS, "")), st.just((ENDLESS, "")), STOPS)
 Stop = tuple[int, str]
 
@@ -55,12 +62,19 @@ class Protocol(RuleBasedStateMachine):
         assert self.world is not None
         return self.world
 
-    @initialize(shape=st.sampled_from([*SHAPES, *SHAPES[-3:]]), poison=st.sets(st.integers(0, 5), max_size=2))
-    def open(self, shape: tuple[int, int], poison: set[int]) -> None:
+    @initialize(
+        shape=st.sampled_from([*SHAPES, *SHAPES[-3:]]),
+        poison=st.sets(st.integers(0, 5), max_size=2),
+        looks=st.one_of(st.just(0), LOOKS),
+    )
+    def open(self, shape: tuple[int, int], poison: set[int], looks: int) -> None:
         corpus = self.stand.corpora[SHAPES.index(shape)]
         guilty = frozenset(document for number, document in enumerate(corpus.documents) if number in poison)
         self.world = World(self.stand, corpus, guilty)
-        self.run.start_leader().go(ENDLESS)
+        if looks:
+            self.run.race_feeders(looks)
+        else:
+            self.run.start_leader().go(ENDLESS)
 
     def pick(self, processes: list[Actor], number: int) -> Actor:
         return processes[number % len(processes)]
@@ -71,6 +85,13 @@ class Protocol(RuleBasedStateMachine):
     @rule(steward=st.sampled_from([False, False, True]), stop=LEADERS_STOPS)
     def lead(self, steward: bool, stop: Stop) -> None:
         self.run.start_leader(steward=steward).go(stop[0], until=stop[1])
+
+    @precondition(lambda self: self.world and self.run.idle_leaders(MOST_LEADERS) and self.run.stirred("feeders", 60))
+    @rule(looks=LOOKS)
+    def feeders(self, looks: int) -> None:
+        """Two feeders at the next segment of the plan."""
+        self.run.happens("feeders")
+        self.run.race_feeders(looks)
 
     @precondition(lambda self: self.world and self.run.idle_workers(MOST_WORKERS) and self.run.messages())
     @rule(number=NUMBERS, stop=STOPS)

@@ -125,6 +125,14 @@ class World:
         self.leaders.append(started)
         return started
 
+    def race_feeders(self, looks: int) -> None:
+        """A feeder is overtaken, after so many looks for segments of the plan, by one that takes the lead by force."""
+        one = self.start_leader()
+        for _ in range(looks):
+            one.go(ENDLESS, until="exists _plan/seg")
+        self.start_leader().go(ENDLESS)
+        one.go(ENDLESS)
+
     def forge(self, batch: int) -> int:
         """One more message of a batch comes into the queue, at this place."""
         self.client.lpush(QUEUE_LIST, processes.message(self.corpus.document.run, batch))
