@@ -78,7 +78,7 @@ class Extractor:
         for model in models.values():
             verify(model)
         self._tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
-        self._forwards = load_features(spec.features, self._device, spec.dtype)
+        self._forwards = load_features(spec, self._device)
         encoders = {id(forward.encoder): forward.encoder.nbytes for forward in self._forwards}
         heads = [feature.nbytes for forward in self._forwards for feature in forward.features]
         self.nbytes = sum(encoders.values()) + sum(heads)

@@ -42,6 +42,7 @@ class Request:
     classify: tuple[str, ...] = ()
     max_tokens: int | None = None
     prefix: str = ""
+    batch_invariant: bool = False
 
 
 def make_spec(request: Request) -> RunSpec:
@@ -51,6 +52,11 @@ def make_spec(request: Request) -> RunSpec:
     """
     if request.dtype is Dtype.AUTO:
         raise ValueError("dtype auto must be resolved before a spec is made; this is a bug")
+    if request.batch_invariant and request.dtype is Dtype.INT8:
+        raise UsageError(
+            "--batch-invariant cannot be had in int8, whose scales are those of a micro-batch.",
+            "Use --dtype float32 or bfloat16.",
+        )
     model = find(request.model)
     features = _features(request, model)
     spec = RunSpec(
@@ -65,6 +71,7 @@ def make_spec(request: Request) -> RunSpec:
         dtype=request.dtype,
         batch_documents=request.batch_documents,
         prefix=request.prefix,
+        batch_invariant=request.batch_invariant,
     )
     _refuse_colliding_columns(spec)
     return spec

@@ -168,7 +168,10 @@ def labels_feature(model: ModelRef, name: str | None) -> FeatureSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything that determines the rows of a dataset. ``model`` is the one of ``--model``."""
+    """Everything that determines the rows of a dataset. ``model`` is the one of ``--model``.
+
+    With ``batch_invariant`` a document's values are the same bytes in any company.
+    """
 
     corpus: CorpusSpec
     model: ModelRef
@@ -177,6 +180,7 @@ class RunSpec:
     dtype: Dtype
     batch_documents: int
     prefix: str = ""
+    batch_invariant: bool = False
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -192,6 +196,8 @@ class RunSpec:
             for place in ("source", "path", "revision"):
                 del model[place]
         document["corpus"]["shards"] = [{"name": shard.name, "format": shard.format} for shard in self.corpus.shards]
+        if not self.batch_invariant:
+            del document["batch_invariant"]  # it is younger than many a dataset, whose fingerprint stays as it was
         document["version"] = SPEC_VERSION
         return hashlib.sha256(canonical_json(document)).hexdigest()
 
@@ -208,6 +214,8 @@ class RunSpec:
             "max_tokens": self.max_tokens,
             "prefix": self.prefix,
         }
+        if self.batch_invariant:
+            document["batch_invariant"] = True
         return hashlib.sha256(canonical_json(document)).hexdigest()
 
     def without_places(self) -> RunSpec:
@@ -249,6 +257,7 @@ def from_json(document: Mapping[str, Any]) -> RunSpec:
         dtype=Dtype(document["dtype"]),
         batch_documents=document["batch_documents"],
         prefix=document["prefix"],
+        batch_invariant=document.get("batch_invariant", False),
     )
 
 

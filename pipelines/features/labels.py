@@ -16,11 +16,13 @@ from pipelines.errors import InputError
 from pipelines.features.columns import feature_fields
 from pipelines.features.embedding import vector_column
 from pipelines.roberta.config import parse_config, read_json
+from pipelines.roberta.invariant import invariant_form
 from pipelines.roberta.layout import CLASSIFIER, classifier_of
+from pipelines.roberta.linear import linear_form
 from pipelines.roberta.states import States
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
-from pipelines.spec import FeatureSpec
+from pipelines.spec import Dtype, FeatureSpec
 
 
 class Labels:
@@ -31,7 +33,7 @@ class Labels:
 
     first_only = True
 
-    def __init__(self, spec: FeatureSpec, device: torch.device) -> None:
+    def __init__(self, spec: FeatureSpec, device: torch.device, *, batch_invariant: bool = False) -> None:
         self.spec = spec
         folder = Path(spec.model.path)
         config = parse_config(read_json(folder / "config.json"), spec.model.path)
@@ -39,15 +41,19 @@ class Labels:
         if not head:
             raise InputError(f"{spec.model.source} has no classifier.", "Name a model that was fine-tuned on labels.")
         weights = load_weights(head, device, torch.float32)
-        self._dense, self._dense_bias, self._project, self._project_bias = (weights[name] for name in CLASSIFIER)
-        self.nbytes = sum(tensor.nbytes for tensor in weights.values())
+        form = linear_form(Dtype.FLOAT32, torch.float32, device, "tanh")
+        if batch_invariant:
+            form = invariant_form(form, torch.float32, device)
+        dense, dense_bias, project, project_bias = (weights[name] for name in CLASSIFIER)
+        self._dense, self._project = form(dense, dense_bias), form(project, project_bias)
+        self.nbytes = self._dense.nbytes + self._project.nbytes
 
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
     def compute(self, states: States) -> tuple[npt.NDArray[Any], ...]:
-        inner = torch.tanh(F.linear(states.first.float(), self._dense, self._dense_bias))
-        scores = F.softmax(F.linear(inner, self._project, self._project_bias), dim=-1).cpu().numpy()
+        inner = self._dense.activated(states.first.float())
+        scores = F.softmax(self._project(inner), dim=-1).cpu().numpy()
         return scores.argmax(axis=1).astype(np.int32), scores.max(axis=1), scores
 
     def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:

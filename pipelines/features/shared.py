@@ -13,7 +13,7 @@ from pipelines.features.embedding import Embedding
 from pipelines.features.labels import Labels
 from pipelines.features.protocol import Feature
 from pipelines.roberta.encoder import Encoder
-from pipelines.spec import Dtype, FeatureKind, FeatureSpec, ModelRef
+from pipelines.spec import FeatureKind, FeatureSpec, ModelRef, RunSpec
 
 
 class SharedForward:
@@ -32,27 +32,27 @@ class SharedForward:
             return [feature.compute(states) for feature in self.features]
 
 
-def load_features(specs: Sequence[FeatureSpec], device: torch.device, dtype: Dtype) -> list[SharedForward]:
+def load_features(spec: RunSpec, device: torch.device) -> list[SharedForward]:
     """Load what a run's features need, each encoder once. Features keep their order within each forward pass.
 
     Raises InputError where a model cannot be read, SurroundingsError where it does not fit into the device's memory.
     """
     encoders: dict[str, Encoder] = {}
     groups: dict[tuple[str, str], list[FeatureSpec]] = {}
-    for spec in specs:
-        groups.setdefault((spec.model.encoder_digest, spec.model.tokenizer_digest), []).append(spec)
+    for feature in spec.features:
+        groups.setdefault((feature.model.encoder_digest, feature.model.tokenizer_digest), []).append(feature)
     forwards = []
     for (encoder_digest, _), members in groups.items():
         model = members[0].model
         if encoder_digest not in encoders:
-            encoders[encoder_digest] = Encoder.load(model, device, dtype)
-        features = [load_feature(spec, device) for spec in members]
+            encoders[encoder_digest] = Encoder.load(model, device, spec.dtype, batch_invariant=spec.batch_invariant)
+        features = [load_feature(member, device, batch_invariant=spec.batch_invariant) for member in members]
         forwards.append(SharedForward(model, encoders[encoder_digest], features))
     return forwards
 
 
-def load_feature(spec: FeatureSpec, device: torch.device) -> Feature:
+def load_feature(spec: FeatureSpec, device: torch.device, *, batch_invariant: bool) -> Feature:
     """The feature that a spec asks for, with its weights if it has any."""
     if spec.kind is FeatureKind.EMBEDDING:
         return Embedding(spec)
-    return Labels(spec, device)
+    return Labels(spec, device, batch_invariant=batch_invariant)

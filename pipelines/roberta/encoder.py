@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.roberta.attention import first_attention, packed_attention
 from pipelines.roberta.config import EncoderConfig, parse_config, read_json
+from pipelines.roberta.invariant import invariant_form
 from pipelines.roberta.layout import account
 from pipelines.roberta.linear import Linear, LinearForm, linear_form
 from pipelines.roberta.packing import Packing, pack, position_ids
@@ -70,7 +71,9 @@ class Layer:
 class Encoder:
     """The weights of an encoder on a device."""
 
-    def __init__(self, config: EncoderConfig, load: Load, device: torch.device, dtype: Dtype) -> None:
+    def __init__(
+        self, config: EncoderConfig, load: Load, device: torch.device, dtype: Dtype, *, batch_invariant: bool = False
+    ) -> None:
         self.config, self.device, self.dtype = config, device, STREAMS[dtype]
         tables = load(
             [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")], self.dtype
@@ -79,6 +82,8 @@ class Encoder:
         self._type = types[0]
         self._norm = _norm(load, "embeddings.LayerNorm", self.dtype)
         form = linear_form(dtype, self.dtype, device, config.hidden_act)
+        if batch_invariant:
+            form = invariant_form(form, self.dtype, device)
         # One layer at a time: all weights as they are stored, beside those laid out, would be a second model in memory.
         self._layers = [
             _layer(load, f"encoder.layer.{number}.", form, self.dtype, last=number == config.num_hidden_layers - 1)
@@ -87,8 +92,8 @@ class Encoder:
         self.nbytes = sum(table.nbytes for table in tables.values()) + sum(layer.nbytes for layer in self._layers)
 
     @classmethod
-    def load(cls, model: ModelRef, device: torch.device, dtype: Dtype) -> Encoder:
-        """Read a pinned checkpoint's encoder; ``dtype`` is not ``auto``.
+    def load(cls, model: ModelRef, device: torch.device, dtype: Dtype, *, batch_invariant: bool = False) -> Encoder:
+        """Read a pinned checkpoint's encoder; ``dtype`` is not ``auto``, and not int8 where it is to be invariant.
 
         Raises InputError where the folder is no longer a checkpoint, SurroundingsError where memory is too small.
         """
@@ -100,7 +105,7 @@ class Encoder:
             loaded = load_weights({name: tensors[name] for name in names}, device, stored_as)
             return {name: loaded[name] for name in names}
 
-        return cls(config, read, device, dtype)
+        return cls(config, read, device, dtype, batch_invariant=batch_invariant)
 
     @torch.inference_mode()
     def forward(self, rows: Sequence[npt.NDArray[np.int32]], *, first_only: bool = False) -> States:

@@ -164,3 +164,17 @@ def test_the_tightest_model_limits_the_tokens(sealed: Sealed, tmp_path: Path, as
     )
     assert cut.value["truncated"] == longer > 0
     assert cut.value["tokens_used"] < cut.value["tokens"]
+
+
+def test_invariant_rows_are_the_same_bytes_from_other_batches_and_workers(
+    sealed: Sealed, tmp_path: Path, ask: Ask
+) -> None:
+    tables = [
+        _run(ask, sealed.corpus, sealed.model, tmp_path / batch, "--batch-invariant", "--batch-docs", batch)
+        for batch in ("7", "60")
+    ]
+    assert tables[0].equals(tables[1])
+    answer = ask("run", sealed.corpus, "--out", tmp_path / "8", "--model", sealed.model, "--batch-invariant",
+                 "--dtype", "int8", "--inline")  # fmt: skip
+    assert answer.code == 2
+    assert "--batch-invariant cannot be had in int8" in answer.err

@@ -88,6 +88,11 @@ def spec_options(command: Command) -> Command:
             help="Numbers of the forward pass; auto: what the devices do well.",
         ),
         click.option(
+            "--batch-invariant",
+            is_flag=True,
+            help="Same bytes for a document whatever it is computed with, on devices of one kind.",
+        ),
+        click.option(
             "--batch-docs",
             type=click.IntRange(min=1),
             metavar="N",
@@ -123,6 +128,16 @@ def transport_option(command: Command) -> Command:
         type=click.Choice([str(transport) for transport in Transport]),
         help="Send documents through Redis, or have the workers read them, who must see the corpus under the same "
         "path; compressed text is always sent. Default: value, or how the run was opened.",
+    )(command)
+
+
+def proof_option(command: Command) -> Command:
+    """--proof: how many documents are proved before the seal."""
+    return click.option(
+        "--proof",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Documents that plain transformers computes once more before the seal; 0: none. Default: 8.",
     )(command)
 
 
@@ -182,4 +197,5 @@ def make_request(flags: dict[str, Any], *, dtype: Dtype, batch_documents: int, s
         classify=tuple(flags["classify"]),
         max_tokens=flags["max_tokens"],
         prefix=flags["prefix"],
+        batch_invariant=flags["batch_invariant"],
     )
