@@ -57,26 +57,25 @@ def item_text_bytes(item: Document | Reject) -> int:
     return size + (len(item.pair.encode("utf-8", "surrogatepass")) if item.pair else 0)
 
 
-def micro_batches(lengths: Sequence[int] | npt.NDArray[np.integer], token_budget: int) -> list[npt.NDArray[np.intp]]:
-    """Group documents for forward passes: sorted by length, longest first, at most ``token_budget`` tokens each.
+def micro_batches(costs: Sequence[float] | npt.NDArray[np.floating], token_budget: int) -> list[npt.NDArray[np.intp]]:
+    """Group documents for forward passes: the dearest, which are the longest, first, ``token_budget`` each at most.
 
-    Longest first, so that the pass with the highest memory peak comes first. A document longer than the budget is a
-    micro-batch of its own. Every index of ``lengths`` is in exactly one group; equal lengths keep corpus order.
+    Longest first, so that the pass with the highest memory peak comes first. A document dearer than the budget is a
+    micro-batch of its own. Every index of ``costs`` is in exactly one group; equal costs keep corpus order.
 
-    *Shape:* lengths ``[documents]``, in tokens; result: index arrays into ``lengths``.
+    *Shape:* costs ``[documents]``, in equivalent tokens (:mod:`pipelines.roberta.cost`); result: index arrays into it.
     """
     if token_budget < 1:
         raise ValueError(f"token_budget is {token_budget}, wanted at least 1")
-    counts = np.asarray(lengths, dtype=np.int64)
-    order = np.argsort(-counts, kind="stable")
+    weights = np.asarray(costs, dtype=np.float64)
+    order = np.argsort(-weights, kind="stable")
     groups: list[npt.NDArray[np.intp]] = []
-    begin, tokens = 0, 0
-    for position, index in enumerate(order):
-        count = int(counts[index])
-        if position > begin and tokens + count > token_budget:
+    begin, filled = 0, 0.0
+    for position, weight in enumerate(weights[order].tolist()):
+        if position > begin and filled + weight > token_budget:
             groups.append(order[begin:position])
-            begin, tokens = position, 0
-        tokens += count
+            begin, filled = position, 0.0
+        filled += weight
     if begin < len(order):
         groups.append(order[begin:])
     return groups

@@ -23,13 +23,14 @@ from pipelines.features.shared import SharedForward, load_features
 from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
+from pipelines.roberta.cost import token_costs
 from pipelines.roberta.tokenizer import Encoded, Tokenizer
 from pipelines.spec import Dtype, KeptColumn, ModelRef, RunSpec
 from pipelines.suspicion import NO_SUSPICION, Suspicion
 from pipelines.work import Taking, Work
 
 TOKEN_BUDGETS = {"cpu": 4096, "cuda": 16_896}
-"""Tokens per micro-batch: on a CPU, activations stay near its caches; on an H200, 128 times its 132 multiprocessors."""
+"""In equivalent tokens: on a CPU, activations stay near its caches; on an H200, 128 times its 132 multiprocessors."""
 
 TOKENIZE_DOCUMENTS = 1024
 
@@ -60,9 +61,9 @@ def row_schema(spec: RunSpec) -> pa.Schema:
 class Extractor:
     """A run's models on one device.
 
-    ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in tokens per micro-batch. Raises RunError where a model is
-    not the one that was pinned, InputError where it cannot be read, SurroundingsError where the device is not there or
-    too small.
+    ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in equivalent tokens per micro-batch
+    (:mod:`pipelines.roberta.cost`). Raises RunError where a model is not the one that was pinned, InputError where it
+    cannot be read, SurroundingsError where the device is not there or too small.
     """
 
     def __init__(self, spec: RunSpec, *, device: str = "cpu", token_budget: int | None = None) -> None:
@@ -104,8 +105,9 @@ class Extractor:
             if self._sight(forward.model) != self._sight(self.spec.model):
                 rows = self._tokenize(work, forward.model, on_progress)
             last = number == len(self._forwards)
+            costs = token_costs(list(map(len, rows)), forward.encoder.config)
             for alive in work.groups():
-                for group in micro_batches([len(rows[index]) for index in alive], self._budget):
+                for group in micro_batches(costs[alive], self._budget):
                     for part in self._compute(work, forward, rows, alive[group]):
                         on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
         on_taking("", ())

@@ -119,32 +119,32 @@ def test_text_is_weighed_in_utf8_bytes(text: str, pair: str | None, size: int) -
     assert item_text_bytes(Document("1", text, pair, Origin("/c", 0, 1))) == size
 
 
-lengths = st.lists(st.integers(0, 600), max_size=80)
+costs_of_documents = st.lists(st.floats(0, 600), max_size=80)
 
 
-@given(lengths, st.integers(1, 1200))
+@given(costs_of_documents, st.integers(1, 1200))
 @settings(deadline=None)
-def test_micro_batches_hold_every_document_once_within_the_budget(counts: list[int], budget: int) -> None:
-    groups = micro_batches(counts, budget)
-    assert sorted(index for group in groups for index in group) == list(range(len(counts)))
+def test_micro_batches_hold_every_document_once_within_the_budget(costs: list[float], budget: int) -> None:
+    groups = micro_batches(costs, budget)
+    assert sorted(index for group in groups for index in group) == list(range(len(costs)))
     for group in groups:
         assert len(group) > 0
-        assert sum(counts[index] for index in group) <= budget or len(group) == 1
+        assert sum(costs[index] for index in group) <= budget or len(group) == 1
 
 
-@given(lengths, st.integers(1, 1200))
+@given(costs_of_documents, st.integers(1, 1200))
 @settings(deadline=None)
-def test_micro_batches_go_from_long_to_short_and_keep_the_order_of_equals(counts: list[int], budget: int) -> None:
-    order = [int(index) for group in micro_batches(np.array(counts, np.int32), budget) for index in group]
-    assert order == sorted(range(len(counts)), key=lambda index: (-counts[index], index))
+def test_micro_batches_go_from_long_to_short_and_keep_the_order_of_equals(costs: list[float], budget: int) -> None:
+    order = [int(index) for group in micro_batches(np.array(costs), budget) for index in group]
+    assert order == sorted(range(len(costs)), key=lambda index: (-costs[index], index))
 
 
-@given(lengths, st.integers(1, 1200))
+@given(costs_of_documents, st.integers(1, 1200))
 @settings(deadline=None)
-def test_no_micro_batch_could_have_taken_the_next_document(counts: list[int], budget: int) -> None:
-    groups = micro_batches(counts, budget)
+def test_no_micro_batch_could_have_taken_the_next_document(costs: list[float], budget: int) -> None:
+    groups = micro_batches(costs, budget)
     for group, after in itertools.pairwise(groups):
-        assert sum(counts[index] for index in group) + counts[after[0]] > budget
+        assert sum(costs[index] for index in group) + costs[after[0]] > budget
 
 
 def test_a_budget_of_nothing_is_refused() -> None:
