@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 HASH := $(shell cksum < pyproject.toml | cut -d' ' -f1)
 INSTALLED := $(VENV)/.installed-$(HASH)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(HASH)
+INSTALLED_BENCH := $(VENV)/.installed-bench-$(HASH)
 CODE := pipelines tasks worker examples tests docs
 MYPY_FLAGS ?=
 PYTEST_FLAGS ?=
@@ -19,7 +20,7 @@ FIRST ?= 1
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test fuzz chaos check format docs clean
+.PHONY: help install dev demo test fuzz chaos bench check format docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,10 @@ $(INSTALLED): | $(BIN)/python
 
 $(INSTALLED_DEV): | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,readers]'
+	@touch $@ $(INSTALLED)
+
+$(INSTALLED_BENCH): | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@ $(INSTALLED)
 
 install: $(INSTALLED) ## penstock and what it needs, into .venv
@@ -78,5 +83,9 @@ chaos: $(INSTALLED_DEV) ## storms of kills: SEEDS=20 FIRST=1 JOBS=3, logs of fai
 	PYTHONPATH=tests:. $(BIN)/python -m chaos.storm --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) --folder .chaos --json .chaos/results.jsonl
 	$(BIN)/python tests/chaos/poison_run.py
 
+# A full run goes into docs/, the others into .bench/: BENCH_FLAGS="--quick", "--smoke", "--scale".
+bench: $(INSTALLED_BENCH) ## the engine against its peers and the hardware, up to an hour on an idle machine: BENCH_FLAGS=--quick
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.engine.bench --work .bench $(BENCH_FLAGS)
+
 clean: ## remove what make has made
-	rm -rf $(VENV) .demo .fuzz .chaos build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .fuzz .chaos .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

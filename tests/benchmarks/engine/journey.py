@@ -1,0 +1,102 @@
+"""Text to sealed Parquet by `penstock run`, through Redis, against the bare engine on the same documents."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine.levels import Level
+from benchmarks.engine.match import STEP, say
+from benchmarks.engine.models import TINY
+from benchmarks.engine.seat import Seat
+from benchmarks.engine.texts import Corpus, load
+
+BATCH = 512
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+SIZES = (10**4, 10**5, 10**6)
+
+
+def through_redis(
+    seat: Seat, corpus: Corpus, model: Path, work: Path, level: Level, documents_per_s: float
+) -> dict[str, Any]:
+    """Both in turn. A run's rate is over the time from its first batch claimed to its last one committed."""
+    dtype = seat.entry.arguments[0]
+    count = max(4 * STEP, round(documents_per_s * level.journey_s / STEP) * STEP)
+    texts = corpus.first(count)
+    batch = min(BATCH, count // 4)
+    file = write_corpus(work / "journey.jsonl", texts)
+    rates: dict[str, list[float]] = {"engine": [], "run": [], "command": []}
+    peaks = []
+    for number in range(level.journey_rounds):
+        rates["engine"].append(count / seat.call("embed", texts, batch).seconds)
+        summary, _ = penstock_run(file, work / "journey", model, dtype, batch)
+        rates["run"].append(summary["documents_per_second"])
+        rates["command"].append(count / summary["seconds_total"])
+        peaks += [worker["peak_rss_bytes"] for worker in summary["workers"]]
+        say(f"  journey, round {number + 1}: { ({name: round(values[-1], 1) for name, values in rates.items()}) }")
+    return {
+        "documents": count,
+        "batch_documents": batch,
+        "dtype": dtype,
+        **{f"{name}_documents_per_s": [round(value, 3) for value in values] for name, values in rates.items()},
+        "ratios": [round(run / bare, 4) for run, bare in zip(rates["run"], rates["engine"], strict=True)],
+        "memory": _memory(model, dtype, max(peaks), seat.peak_bytes()),
+    }
+
+
+def token_costs(models: Path, work: Path, data: Path | None, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
+    """Microseconds per token of runs of more and more documents with the tiny model, by the clock and of CPU."""
+    corpus, points = load("very_short", data), []
+    for size in sizes:
+        file = write_corpus(work / "scale.jsonl", corpus.first(size))
+        summary, cpu_s = penstock_run(file, work / "scale", models, "float32", 4096)
+        tokens = summary["tokens_used"]
+        point = {"documents": size, "tokens": tokens, "seconds": summary["seconds"], "cpu_s": round(cpu_s, 2)}
+        points.append(
+            point | {"us_per_token": summary["seconds"] / tokens * 1e6, "cpu_us_per_token": cpu_s / tokens * 1e6}
+        )
+        say(f"  {points[-1]}")
+    return {"shape": TINY.name, "points": points}
+
+
+def penstock_run(file: Path, out: Path, model: Path, dtype: str, batch: int) -> tuple[dict[str, Any], float]:
+    """The summary of a whole run in a command of its own, and the CPU seconds of all its processes."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [
+        *(sys.executable, "-m", "worker", "run", file, "--out", out, "--model", model, "--dtype", dtype),
+        *("--batch-docs", batch, "--devices", "cpu", "--json"),
+    ]
+    before = _cpu_of_children()
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"penstock run ended with {done.returncode}: {(done.stdout + done.stderr)[-800:]}")
+    shutil.rmtree(out)
+    return json.loads(done.stdout), _cpu_of_children() - before
+
+
+def write_corpus(path: Path, texts: list[str]) -> Path:
+    """JSON Lines with ids."""
+    with path.open("w", encoding="utf-8") as file:
+        for number, text in enumerate(texts):
+            file.write(json.dumps({"id": str(number), "text": text}) + "\n")
+    return path
+
+
+def _memory(model: Path, dtype: str, worker: int, engine: int) -> dict[str, Any]:
+    stored = (model / "model.safetensors").stat().st_size
+    return {
+        "safetensors_bytes": stored,
+        "as_computed_bytes": stored * BYTES[dtype] // 4,
+        "worker_peak_bytes": worker,
+        "engine_peak_bytes": engine,
+    }
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,83 @@
+"""OpenVINO: the traced encoder, compiled for the CPU in a number format, batches sorted by length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+from benchmarks.engine.peers import padding
+from benchmarks.engine.texts import synthetic
+
+CALIBRATION_TEXTS = 32
+
+
+class Contestant:
+    """``precision`` is f32, bf16 or int8 (nncf's post-training quantisation)."""
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+
+    def prepare(self, model: Path, work: Path, threads: int) -> None:
+        """Convert once, compile for this machine."""
+        self.tokenizer = padding.fast_tokenizer(model)
+        graph = self._quantized(model, work) if self.precision == "int8" else _traced(model, work)
+        settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1"}
+        # int8 products have their scales; what is left between them is best in what the CPU does fastest
+        settings["INFERENCE_PRECISION_HINT"] = "bf16" if self.precision == "bf16" else "f32"
+        self.compiled = openvino.Core().compile_model(str(graph), "CPU", settings)
+
+    def embed(self, texts: Sequence[str], batch: int) -> npt.NDArray[np.float32]:
+        """Mean-pooled vectors."""
+        rows = padding.token_ids(self.tokenizer, texts)
+        vectors: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
+        for group in padding.sorted_groups(rows, batch):
+            ids, mask = padding.rectangle([rows[index] for index in group])
+            hidden = self.compiled([ids, mask])[0]
+            for index, vector in zip(group, padding.mean(hidden, mask), strict=True):
+                vectors[index] = vector
+        return np.stack(vectors)
+
+    def _quantized(self, model: Path, work: Path) -> Path:
+        import nncf
+
+        place = work / "openvino-int8.xml"
+        if not place.exists():
+            rows = padding.token_ids(self.tokenizer, synthetic("short", CALIBRATION_TEXTS))
+            samples = [
+                dict(zip(("input_ids", "attention_mask"), padding.rectangle([row]), strict=True)) for row in rows
+            ]
+            graph = nncf.quantize(
+                openvino.Core().read_model(_traced(model, work)),
+                nncf.Dataset(samples),
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=CALIBRATION_TEXTS,
+            )
+            _save(graph, place)
+        return place
+
+
+def _traced(model: Path, work: Path) -> Path:
+    place = work / "openvino.xml"
+    if not place.exists():
+        import torch
+        from benchmarks.engine.peers.encoder_graph import NAMES, EncoderGraph, example
+
+        any_size = openvino.PartialShape([-1, -1])
+        with torch.inference_mode():
+            graph = openvino.convert_model(
+                EncoderGraph(model, "sdpa"), example_input=example(), input=[(name, any_size) for name in NAMES]
+            )
+        _save(graph, place)
+    return place
+
+
+def _save(graph: openvino.Model, place: Path) -> None:
+    """The weights first: a graph without them would be taken for a whole one the next time."""
+    unfinished = place.with_name(f"unfinished-{place.name}")
+    openvino.save_model(graph, str(unfinished), compress_to_fp16=False)
+    os.replace(unfinished.with_suffix(".bin"), place.with_suffix(".bin"))
+    os.replace(unfinished, place)
