@@ -15,6 +15,7 @@
         ├── ForeignFolderError     4   the folder belongs to another spec, or is not ours
         ├── IncompleteError        5   finished, but dead letters or too much in quarantine
         ├── VerificationError      6   the dataset is not what its manifest says
+        │   └── UnfaithfulError    6   rows are not what the model gives: the proof before the seal found it
         └── CancelledError         130 cancelled or interrupted
 """
 
@@ -118,6 +119,12 @@ class VerificationError(RunError):
 
     code = "verification"
     exit_code = 6
+
+
+class UnfaithfulError(VerificationError):
+    """The proof before the seal found rows that are not what the model gives."""
+
+    code = "unfaithful"
 
 
 class CancelledError(RunError):

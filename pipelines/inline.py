@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import socket
 import time
@@ -17,8 +18,10 @@ from pipelines.parts.sink import PartMeta, commit
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
+from pipelines.proof.process import NO_PROOF, ProofOptions, Prover
 
 OnPart = Callable[[int, int, int | None], None]
+PROOF_POLL_S = 0.05
 
 
 def run_inline(
@@ -29,38 +32,43 @@ def run_inline(
     token_budget: int | None = None,
     limit: Limit,
     on_part: OnPart = lambda *_: None,
+    proof: ProofOptions = NO_PROOF,
 ) -> Summary:
-    """Plan, extract, commit and seal, batch by batch; a run that was begun is finished.
+    """Plan, extract, commit, prove and seal, batch by batch; a run that was begun is finished.
 
     ``on_part`` is told documents, tokens and (once known) the total of documents after each part.
     Raises whatever the corpus, the model or the storage raise; what is committed stays.
     """
     planner = Planner(store, document.spec)
     extractor = Extractor(document.spec, device=device, token_budget=token_budget)
-    for batch in _batches(planner):
-        started = time.time()
-        extracted = extractor.extract(batch)
-        meta = PartMeta(
-            run=document.run,
-            spec=document.spec,
-            code_version=__version__,
-            batch=batch.number,
-            first=batch.first,
-            count=len(batch.items),
-            input_digest=items_digest(batch.items),
-            host=socket.gethostname(),
-            slot="inline",
-            device=device,
-            started_unix_s=started,
-            tokens=extracted.tokens,
-            tokens_used=extracted.tokens_used,
-            truncated=extracted.truncated,
-            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        )
-        commit(store, meta, extracted.table, extracted.rejects, extracted.warnings)
-        totals = planner.plan.totals()
-        on_part(len(batch.items), extracted.tokens_used, totals.documents if totals else None)
-    return seal(store, document, max_quarantined=limit, dead={})
+    with contextlib.closing(Prover(store, document, proof)) as prover:
+        for batch in _batches(planner):
+            started = time.time()
+            extracted = extractor.extract(batch)
+            meta = PartMeta(
+                run=document.run,
+                spec=document.spec,
+                code_version=__version__,
+                batch=batch.number,
+                first=batch.first,
+                count=len(batch.items),
+                input_digest=items_digest(batch.items),
+                host=socket.gethostname(),
+                slot="inline",
+                device=device,
+                started_unix_s=started,
+                tokens=extracted.tokens,
+                tokens_used=extracted.tokens_used,
+                truncated=extracted.truncated,
+                peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            )
+            commit(store, meta, extracted.table, extracted.rejects, extracted.warnings)
+            totals = planner.plan.totals()
+            on_part(len(batch.items), extracted.tokens_used, totals.documents if totals else None)
+            prover.look(planner.plan)
+        while (proved := prover.result(planner.plan)) is None:
+            time.sleep(PROOF_POLL_S)
+    return seal(store, document, max_quarantined=limit, dead={}, proof=proved)
 
 
 def _batches(planner: Planner) -> Iterator[Batch]:

@@ -119,4 +119,4 @@ def _waiting(store: Store, mark: ReplayMark) -> Iterator[tuple[PartRecord, Foote
 def _seal(store: Store, document: RunDocument, head: Head) -> None:
     dead = {letter.batch: letter.reason for letter in head.dead_letters}
     limit = Limit.parse(head.max_quarantined)
-    seal(store, document, max_quarantined=limit, dead=dead, statistics=head.statistics)
+    seal(store, document, max_quarantined=limit, dead=dead, statistics=head.statistics, proof=head.proof)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum, auto
 from threading import Event
@@ -15,14 +16,16 @@ from threading import Event
 import redis
 from celery import Celery
 
-from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
+from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError, UnfaithfulError
 from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import MissingPartsError, seal, sealed_head
+from pipelines.parts.proof_record import Proof
 from pipelines.parts.run_document import RunDocument, identity
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
+from pipelines.proof.process import NO_PROOF, ProofOptions, Prover
 from tasks.client import memory_use, redis_faults
 from tasks.feed import Feeder, Step, Window
 from tasks.fleet import live_workers
@@ -81,6 +84,7 @@ class Leader:
         *,
         owner: str,
         plan: bool,
+        proof: ProofOptions = NO_PROOF,
     ) -> None:
         self.client = client
         self.store = store
@@ -95,6 +99,7 @@ class Leader:
         self.reconciler = Reconciler(store, self.planner, self.ledger, publisher)
         self._swept = 0.0
         self._sealing: Future[Summary] | None = None
+        self._prover = Prover(store, document, proof)
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._resigned = Event()
         self._full_since: float | None = None
@@ -111,6 +116,7 @@ class Leader:
     def resign(self) -> None:
         """Give the lease back, as far as Redis can be reached; a seal under way ends at its next part."""
         self._resigned.set()
+        self._prover.close()
         self._sealer.shutdown()
         self.planner.close()
         try:
@@ -130,6 +136,8 @@ class Leader:
             self._keep_lease()
             self._check_state()
             self.reconciler.sweep()
+            with self._failing_if_unfaithful():
+                self._prover.look(self.planner.plan)
             self._swept = time.monotonic()
         step = self.feeder.step()
         if step is Step.PUBLISHED:
@@ -143,15 +151,21 @@ class Leader:
         return Lead.COMPLETE if self.planner.plan.totals() is not None else Lead.FED
 
     def seal(self, limit: Limit, statistics: Mapping[str, int] | None = None) -> Summary | None:
-        """Seal the complete run; None while that takes longer than a moment (step on, then call again), and where parts
-        are missing after all, which are then published again.
+        """Prove and seal the complete run; None while that takes longer than a moment (step on, then call again), and
+        where parts are missing after all, which are then published again.
 
         ``statistics`` are measurements for the manifest that cannot be computed again. A run that is sealed already
         stays as it is, whatever the limit.
         """
         if self._sealing is None:
+            proof = None
+            if sealed_head(self.store, self.document) is None:
+                with self._failing_if_unfaithful():
+                    proof = self._prover.result(self.planner.plan)
+                if proof is None:
+                    return None
             dead = self.reconciler.dead()
-            self._sealing = self._sealer.submit(self._seal, limit, dead, statistics)
+            self._sealing = self._sealer.submit(self._seal, limit, dead, statistics, proof)
         try:
             summary = self._sealing.result(timeout=SEAL_PATIENCE_S)
         except TimeoutError:
@@ -167,7 +181,9 @@ class Leader:
         self.ledger.forget(summary.state)
         return summary
 
-    def _seal(self, limit: Limit, dead: Mapping[int, str], statistics: Mapping[str, int] | None) -> Summary:
+    def _seal(
+        self, limit: Limit, dead: Mapping[int, str], statistics: Mapping[str, int] | None, proof: Proof | None
+    ) -> Summary:
         if (there := sealed_head(self.store, self.document)) is not None:
             return there.summary
         return seal(
@@ -176,8 +192,18 @@ class Leader:
             max_quarantined=limit,
             dead=dead,
             statistics=statistics,
+            proof=proof,
             between=self._end_if_resigned,
         )
+
+    @contextlib.contextmanager
+    def _failing_if_unfaithful(self) -> Iterator[None]:
+        """A run that does not hold what the model gives has failed, whoever leads it next."""
+        try:
+            yield
+        except UnfaithfulError as error:
+            self.ledger.set_state("failed", str(error))
+            raise
 
     def _end_if_resigned(self) -> None:
         if self._resigned.is_set():

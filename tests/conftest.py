@@ -33,6 +33,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes of tests: their thr
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "HF_HOME": f"{_home}/huggingface",
+    "PENSTOCK_PROOF_DOCUMENTS": "0",  # it takes seconds: on where it is tested
     "XDG_CONFIG_HOME": f"{_home}/config",
     "XDG_STATE_HOME": f"{_home}/state",
 }

@@ -16,6 +16,7 @@ from pipelines.errors import InfrastructureError, InputError, RunError
 from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.layout import SUCCESS
 from pipelines.parts.limit import Limit
+from pipelines.proof.process import NO_PROOF, ProofOptions
 from tasks.client import connect as connect_client
 from tasks.client import redis_faults
 from tasks.feed import Window
@@ -25,7 +26,7 @@ from tasks.runs import is_locked, load_run
 from worker import address
 from worker.app import connect
 from worker.gpu import Slot
-from worker.session import InterruptionError, signals_raise, window_of
+from worker.session import InterruptionError, proof_of, signals_raise, window_of
 from worker.settings import Settings
 from worker.supervisor import Supervisor
 
@@ -52,7 +53,7 @@ def serve_workers(settings: Settings, slots: list[Slot]) -> None:
         supervisor = stack.enter_context(Supervisor(settings, slots, client))
         where = address.describe(settings.broker_url)
         logger.info("%s: listening to %s; Ctrl-C ends it.", ", ".join(slot.name for slot in slots), where)
-        stewardship = _Stewardship(app, client, window_of(settings, len(slots)))
+        stewardship = _Stewardship(app, client, window_of(settings, len(slots)), proof_of(settings))
         stack.callback(stewardship.resign)
         looked, away = 0.0, False
         while True:
@@ -75,10 +76,11 @@ def serve_workers(settings: Settings, slots: list[Slot]) -> None:
 class _Stewardship:
     """The runs that this process leads on the side: it reconciles and seals them, but plans nothing new."""
 
-    def __init__(self, app: Celery, client: redis.Redis, window: Window) -> None:
+    def __init__(self, app: Celery, client: redis.Redis, window: Window, proof: ProofOptions = NO_PROOF) -> None:
         self.app = app
         self.client = client
         self.window = window
+        self.proof = proof
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._leaders: dict[str, Leader] = {}
         self._left: dict[str, float] = {}
@@ -110,7 +112,9 @@ class _Stewardship:
                 ledger.forget("cancelled")  # Redis was told, and has forgotten it since
                 continue
             try:
-                leader = Leader(self.app, self.client, store, document, self.window, owner=self.owner, plan=False)
+                leader = Leader(
+                    self.app, self.client, store, document, self.window, owner=self.owner, plan=False, proof=self.proof
+                )
             except (RunError, InfrastructureError):
                 continue  # its folder went just now
             if leader.take(by_force=False):

@@ -19,6 +19,7 @@ from pipelines.parts.limit import Limit
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
+from pipelines.proof.process import ProofOptions
 from tasks.client import connect as connect_client
 from tasks.client import memory_use
 from tasks.feed import Window
@@ -92,6 +93,7 @@ def lead_run(
             window_of(settings, len(slots)),
             owner=f"{socket.gethostname()}:{os.getpid()}",
             plan=True,
+            proof=proof_of(settings),
         )
         leader.take(by_force=True)
         take_back_cancellation(store, document.run)
@@ -177,6 +179,11 @@ def _drive(
 def window_of(settings: Settings, slots: int) -> Window:
     """How much may be in flight for so many slots."""
     return Window(settings.window_batches(slots), settings.window_bytes, settings.redis_maxmemory_fraction)
+
+
+def proof_of(settings: Settings) -> ProofOptions:
+    """How the runs that this process leads are proved."""
+    return ProofOptions(settings.proof_documents, settings.proof_timeout_s)
 
 
 @contextlib.contextmanager

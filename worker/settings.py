@@ -52,7 +52,7 @@ class Settings(BaseSettings):
 
     broker_url: str | None = Field(None, repr=False, description="Redis to use; without one, `run` brings its own")
     devices: str = Field("auto", description="auto, cpu, cpu:N, or GPUs by index or UUID, separated by commas")
-    token_budget: PositiveInt | None = Field(None, description="tokens in one forward pass; without one, by device")
+    token_budget: PositiveInt | None = Field(None, description="tokens in one forward pass; without one, measured")
     window: PositiveInt | None = Field(None, description="batches in flight; without one, max(64, 8 per device)")
     window_bytes: PositiveInt = Field(256 * 2**20, description="bytes of batch bodies in flight")
     lease_s: Seconds = Field(75.0, description="seconds without progress after which a batch goes to another worker")
@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     max_attempts: PositiveInt = Field(5, description="claimed deliveries after which a batch is a dead letter")
     reconcile_interval_s: Seconds = Field(2.0, description="seconds between two looks for batches that got lost")
     model_cache_bytes: PositiveInt = Field(8 * 2**30, description="bytes of model weights that a worker keeps loaded")
+    proof_documents: int = Field(8, ge=0, description="documents that are proved before a run is sealed, 0 for none")
+    proof_timeout_s: Seconds = Field(900.0, description="seconds that a run that is done waits for its proof")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json (one object per line)")
     embedded_redis_bytes: PositiveInt = Field(2**30, description="maxmemory of the Redis that `run` brings along")

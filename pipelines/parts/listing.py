@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pipelines.errors import VerificationError
 from pipelines.parts.layout import MANIFEST, SUCCESS
+from pipelines.parts.proof_record import Proof, proof_from_json, proof_to_json
 from pipelines.parts.store import Store, storage
 from pipelines.parts.summary import Summary, summary_from_json
 
@@ -45,7 +46,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A manifest without its list of parts. ``statistics`` are measurements that cannot be computed again."""
+    """A manifest without its list of parts. ``statistics`` are measurements that cannot be computed again.
+
+    ``proof`` is None where nobody was to make one: not at this seal, or not yet in the version that sealed.
+    """
 
     run: str
     fingerprint: str
@@ -54,6 +58,7 @@ class Head:
     parts_sha256: str
     dead_letters: tuple[DeadLetter, ...]
     statistics: Mapping[str, int]
+    proof: Proof | None = None
 
 
 R = TypeVar("R", PartRecord, DeadLetter)
@@ -143,6 +148,7 @@ def _head_bytes(head: Head) -> bytes:
         "summary": summary,
         "dead_letters": [asdict(letter) for letter in head.dead_letters],
         "statistics": dict(head.statistics),
+        **({"proof": proof_to_json(head.proof)} if head.proof else {}),
         "parts_sha256": head.parts_sha256,
     }
     lines = [f"{json.dumps(key)}: {json.dumps(item, ensure_ascii=False)},\n" for key, item in value.items()]
@@ -165,6 +171,7 @@ def _parse_head(store: Store, value: Mapping[str, Any]) -> Head:
         parts_sha256=str(value["parts_sha256"]),
         dead_letters=tuple(_typed(DeadLetter(**letter)) for letter in value["dead_letters"]),
         statistics=dict(value["statistics"]),
+        proof=proof_from_json(value.get("proof")),
     )
 
 

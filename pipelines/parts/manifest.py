@@ -1,8 +1,8 @@
 """The seal: every planned batch has its part, every document is accounted for; then the list of parts, then _SUCCESS.
 
 It may run twice, or in two processes at once: the manifest that is there first stays where it says the same, its
-``statistics`` included, and each looks at its end whether the manifest is still the one it sealed. Killed anywhere, it
-is simply run again.
+``statistics`` and ``proof`` included, and each looks at its end whether the manifest is still the one it sealed. Killed
+anywhere, it is simply run again.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from pipelines.parts.listing import (
     write,
 )
 from pipelines.parts.plan import Plan, PlanEntry
+from pipelines.parts.proof_record import Proof, proof_to_keep
 from pipelines.parts.receipts import Receipts
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import is_committed
@@ -81,6 +82,7 @@ def seal(
     max_quarantined: Limit = DEFAULT_LIMIT,
     dead: Mapping[int, str] | None = None,
     statistics: Mapping[str, int] | None = None,
+    proof: Proof | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Check a finished run and write its manifest; with ``_SUCCESS``, if nothing is dead and the quarantine is small.
@@ -138,6 +140,7 @@ def seal(
             parts_sha256=parts_sha256,
             dead_letters=tuple(audit.letters),
             statistics=dict(statistics or {}),
+            proof=proof,
         )
         return _publish(store, document, head, lines, audit.schema)
     finally:
@@ -172,7 +175,9 @@ def _publish(store: Store, document: RunDocument, head: Head, lines: Path, schem
         if previous is not None:
             wanted = _generation(head, previous.summary.generation)
             if _same(previous, wanted):
-                wanted = replace(wanted, statistics=previous.statistics)  # its bytes again, unless they are damaged
+                # Its bytes again, unless they are damaged, or have no proof where there is one now.
+                proof = proof_to_keep(previous.proof, wanted.proof)
+                wanted = replace(wanted, statistics=previous.statistics, proof=proof)
             else:
                 store.remove(SUCCESS)
                 wanted = _generation(head, previous.summary.generation + 1)
@@ -285,4 +290,4 @@ def _generation(head: Head, least: int) -> Head:
 def _same(previous: Head, head: Head) -> bool:
     """Whether the manifest that is there says the same already."""
     summary = replace(previous.summary, state=head.summary.state)
-    return replace(previous, summary=summary, statistics=head.statistics) == head
+    return replace(previous, summary=summary, statistics=head.statistics, proof=head.proof) == head

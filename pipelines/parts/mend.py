@@ -29,8 +29,10 @@ def mend(store: Store, document: RunDocument, limit: Limit) -> None:
             store.remove(name)
         return
     previous = read_previous(store)
+    if previous is not None:
+        limit = Limit.parse(previous.max_quarantined)
     try:
-        seal(store, document, max_quarantined=Limit.parse(previous.max_quarantined) if previous else limit)
+        seal(store, document, max_quarantined=limit, proof=previous.proof if previous else None)
     except IncompleteError:
         store.remove(SUCCESS)
 

@@ -29,6 +29,7 @@ TORCH_FREE = (
     "tasks.transport",
     "pipelines.corpus",
     "pipelines.parts",
+    "pipelines.proof.process",
     "pipelines.roberta.checkpoint",
 )
 

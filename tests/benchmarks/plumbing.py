@@ -137,6 +137,7 @@ def main() -> None:
         "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         "NOOP_MICRO_BATCH": os.environ.get("NOOP_MICRO_BATCH", "1024"),
         "OMP_NUM_THREADS": "1",
+        "PENSTOCK_PROOF_DOCUMENTS": "0",
     }
     arguments = ["--model", model, "--dtype", "float32", "--batch-docs", given.batch_docs, "--json"]
     if given.transport != "value":

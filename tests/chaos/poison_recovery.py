@@ -72,6 +72,7 @@ def main() -> int:
             *("--dtype", "float32"),
             PENSTOCK_INCLUDE="chaos.noop_model,chaos.poison",
             PYTHONPATH=os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+            PENSTOCK_PROOF_DOCUMENTS="0",
             NOOP_MICRO_BATCH="16",
             NOOP_PAUSE_S="0.2",
             POISON_EVENTS=str(events),

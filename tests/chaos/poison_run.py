@@ -213,6 +213,7 @@ def main() -> int:
     parser.add_argument("--ways", default="", help="only these, by commas; all without it")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("PENSTOCK_PROOF_DOCUMENTS", "0")
     with tempfile.TemporaryDirectory(prefix="penstock-poison-") as place:
         folder = Path(place)
         ways = set(filter(None, options.ways.split(",")))

@@ -104,6 +104,7 @@ class Fleet:
             "PENSTOCK_LEASE_S": str(plan.lease_s),
             "PENSTOCK_WINDOW": str(plan.window),
             "PENSTOCK_INCLUDE": ("chaos.noop_model," if plan.model == "noop" else "") + "chaos.storm_deliveries",
+            "PENSTOCK_PROOF_DOCUMENTS": "0",  # the model that computes nothing gives no model's vectors
             "NOOP_MICRO_BATCH": str(-(-plan.batch_documents // 2)),
             "NOOP_PAUSE_S": str(plan.pause_s),
             "STORM_PAUSE_S": str(2 * plan.pause_s if plan.model == "tiny" else 0),

@@ -18,6 +18,7 @@ from pipelines.extract import Extractor
 from pipelines.opening import Request, make_spec
 from pipelines.parts import sink
 from pipelines.parts.sink import PartMeta
+from pipelines.proof.process import NO_PROOF, ProofOptions
 from pipelines.spec import Dtype, RunSpec
 from tasks import extract, lead, reconcile
 from tasks.app import make_app
@@ -130,7 +131,8 @@ def leader_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> MakeLeader:
     monkeypatch.setattr(lead, "SWEEP_INTERVAL_S", 0.0)
     monkeypatch.setattr(reconcile, "LOST_AFTER_S", -1.0)
 
-    def make(owner: str = "me", *, plan: bool = True) -> Leader:
-        return Leader(run.app, run.client, run.store, run.document, Window(batches=4), owner=owner, plan=plan)
+    def make(owner: str = "me", *, plan: bool = True, proof: ProofOptions = NO_PROOF) -> Leader:
+        window = Window(batches=4)
+        return Leader(run.app, run.client, run.store, run.document, window, owner=owner, plan=plan, proof=proof)
 
     return make

@@ -15,6 +15,7 @@ from pipelines.parts.layout import MANIFEST, SUCCESS, part_name, suspicion_name
 from pipelines.parts.listing import read_head
 from pipelines.parts.manifest import seal
 from pipelines.parts.mend import is_sound, mend
+from pipelines.parts.proof_record import Proof
 from pipelines.parts.store import Store
 from pipelines.parts.verify import verify
 
@@ -113,3 +114,23 @@ def test_what_is_left_over_goes_with_the_seal_or_after_it(tmp_path: Path) -> Non
     head = read_head(store)
     assert head is not None
     assert head.summary.generation == 1
+
+
+def test_the_proof_that_was_made_first_stays(tmp_path: Path) -> None:
+    store = make(tmp_path, [3, 3], {1: 1})
+    missed, first, second = Proof(not_made="no memory"), Proof(documents=8), Proof(documents=8, seconds=2.0)
+    turns = ((None, None), (missed, missed), (None, missed), (first, first), (second, first), (missed, first))
+    for made, kept in turns:
+        seal(store, DOCUMENT, proof=made)  # too much is in quarantine: each is a seal anew
+        head = read_head(store)
+        assert head is not None
+        assert head.proof == kept
+        assert head.summary.generation == 1
+    assert seal(store, DOCUMENT, max_quarantined=ALL, proof=second).state == "sealed"
+    assert verify(store) == []
+    store.replace(SUCCESS, b"{}")
+    mend(store, DOCUMENT, ALL)
+    mended = read_head(store)
+    assert mended is not None
+    assert mended.proof is not None
+    assert mended.proof.documents == 8

@@ -23,6 +23,7 @@ from pipelines.inline import run_inline
 from pipelines.parts.footer import read_footer
 from pipelines.parts.listing import load_summary
 from pipelines.parts.manifest import seal
+from pipelines.parts.proof_record import Proof
 from pipelines.parts.quarantine import read_run
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
@@ -181,11 +182,13 @@ def test_dead_letters_stay_and_resume_gives_them_new_attempts(run: tuple[Store, 
     store, document = run
     store.remove("data/part-00000001.parquet")
     dead = {1: "5 attempts failed"}
-    assert seal(store, document, max_quarantined=ALL, dead=dead, statistics={"redis_peak_bytes": 7}).state != "sealed"
+    measured: dict[str, Any] = {"statistics": {"redis_peak_bytes": 7}, "proof": Proof(not_made="no memory")}
+    assert seal(store, document, max_quarantined=ALL, dead=dead, **measured).state != "sealed"
     assert replay(store, document) == Replayed(16, 16, 4)
     manifest = json.loads(store.read("_manifest.json"))
     assert [letter["reason"] for letter in manifest["dead_letters"]] == ["5 attempts failed"]
     assert (manifest["quarantined"], manifest["statistics"]) == (2, {"redis_peak_bytes": 7})
+    assert manifest["proof"] == {"not_made": "no memory"}
     assert not store.exists("_SUCCESS")
     assert not store.exists("_replay.json")
     assert run_inline(store, document, limit=ALL).state == "sealed"

@@ -16,7 +16,8 @@ from pipelines.opening import make_spec
 from pipelines.parts.layout import DATA, MANIFEST, SPOOLED, SUCCESS
 from pipelines.parts.limit import DEFAULT_LIMIT, Limit
 from pipelines.parts.listing import read_head
-from pipelines.parts.run_document import RunDocument, Transport, load
+from pipelines.parts.run_document import RunDocument, Transport
+from pipelines.parts.run_document import load as load_document
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
@@ -32,7 +33,7 @@ from worker.cli.summary import dry_run_json, dry_run_text, fed_json, fed_text, s
 from worker.gpu import Slot
 from worker.remembered import remember
 from worker.session import lead_run
-from worker.settings import LogLevel, Settings
+from worker.settings import LogLevel, Settings, load
 
 BATCH_DOCUMENTS_CPU = 512
 BATCH_DOCUMENTS_GPU = 32_768
@@ -43,6 +44,16 @@ class Opened(NamedTuple):
 
     store: Store
     document: RunDocument
+
+
+def settings_of(flags: dict[str, Any]) -> Settings:
+    """The settings of a command that seals what it leads."""
+    return load(
+        broker_url=flags["broker"],
+        devices=flags["devices"],
+        proof_documents=flags["proof"],
+        log_level="debug" if flags["debug"] else None,
+    )
 
 
 def opened_run(flags: dict[str, Any], *, dtype: Callable[[], Dtype], batch_documents: int) -> Opened | None:
@@ -86,7 +97,7 @@ def sent_by(opened: Opened, flags: dict[str, Any]) -> Opened:
     """
     store, document = opened
     transport = Transport(flags["transport"] or document.transport)
-    there = load(store)
+    there = load_document(store)
     if there is not None and not flags.get("inline"):
         _refuse_moved(store, there.spec, document.spec, transport)
     return Opened(store, replace(document, transport=transport))
@@ -173,7 +184,7 @@ def finish(
     assert head is not None, "a finished run has a manifest; this is a bug"
     summary = replace(head.summary, out=str(store.root))
     peak = head.statistics.get("redis_peak_bytes", 0)
-    value = summary_json(summary, seconds_total=seconds_total, redis_peak_bytes=peak) | dict(also or {})
+    value = summary_json(summary, head.proof, seconds_total=seconds_total, redis_peak_bytes=peak) | dict(also or {})
     if summary.state == "sealed":
         emit(value, first + summary_text(value), as_json=flags["as_json"])
         return 0
@@ -227,5 +238,5 @@ def _spooling_nowhere() -> Iterator[Path]:
 
 
 def _spec_there(out: Path) -> RunSpec | None:
-    document = load(Store(out)) if out.is_dir() else None
+    document = load_document(Store(out)) if out.is_dir() else None
     return document.spec if document else None

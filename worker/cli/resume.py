@@ -11,11 +11,10 @@ from pipelines.corpus import check_unchanged
 from pipelines.parts.layout import SUCCESS
 from tasks.runs import load_run
 from worker import gpu, logs
-from worker.cli.leading import Opened, finish, lead_opened, limit_of, sent_by
+from worker.cli.leading import Opened, finish, lead_opened, limit_of, sent_by, settings_of
 from worker.cli.mending import mend_sealed
-from worker.cli.options import broker_option, devices_option, result_options, transport_option
+from worker.cli.options import broker_option, devices_option, proof_option, result_options, transport_option
 from worker.cli.run import run_inline_opened
-from worker.settings import load
 
 
 @click.command(short_help="Go on with a run.")
@@ -23,12 +22,13 @@ from worker.settings import load
 @devices_option
 @broker_option
 @transport_option
+@proof_option
 @click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
 @click.option("--max-quarantined", metavar="N|P%", help="Another limit than the one the run was opened with.")
 @result_options
 def resume(**flags: Any) -> int:
     """Go on with the run in DIR; a sealed one is looked at, mended where its seal is damaged, and printed."""
-    settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
+    settings = settings_of(flags)
     logs.configure(settings)
     store, document = load_run(flags["folder"].absolute())
     opened, limit = sent_by(Opened(store, document), flags), limit_of(document, flags)

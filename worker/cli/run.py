@@ -22,13 +22,21 @@ from worker.cli.leading import (
     lead_opened,
     limit_of,
     opened_run,
+    settings_of,
 )
 from worker.cli.mending import mend_sealed
-from worker.cli.options import broker_option, devices_option, result_options, spec_options, transport_option
+from worker.cli.options import (
+    broker_option,
+    devices_option,
+    proof_option,
+    result_options,
+    spec_options,
+    transport_option,
+)
 from worker.cli.progress import ProgressBar
 from worker.remembered import remember
-from worker.session import signals_raise
-from worker.settings import Settings, load, pin_this_process
+from worker.session import proof_of, signals_raise
+from worker.settings import Settings, pin_this_process
 
 
 @click.command(short_help="Turn a corpus into a sealed dataset: all in one command.")
@@ -36,6 +44,7 @@ from worker.settings import Settings, load, pin_this_process
 @devices_option
 @broker_option
 @transport_option
+@proof_option
 @click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
 @result_options
 def run(**flags: Any) -> int:
@@ -43,7 +52,7 @@ def run(**flags: Any) -> int:
 
     CORPUS: files, folders, globs, or - for standard input. Started again with the same spec, it resumes.
     """
-    settings = load(broker_url=flags["broker"], devices=flags["devices"], log_level="debug" if flags["debug"] else None)
+    settings = settings_of(flags)
     logs.configure(settings)
     slots = gpu.slots(settings.devices)
     if settings.broker_url is not None and not flags["inline"]:
@@ -90,5 +99,6 @@ def run_inline_opened(
             token_budget=settings.token_budget,
             limit=limit,
             on_part=bar.part,
+            proof=proof_of(settings),
         )
     return finish(store, flags, seconds_total=time.monotonic() - started)

@@ -10,6 +10,7 @@ from pipelines.corpus import open_corpus
 from pipelines.documents import Document
 from pipelines.parts.layout import DATA
 from pipelines.parts.plan import Plan
+from pipelines.parts.proof_record import Proof, proof_to_json
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
@@ -19,7 +20,9 @@ from worker.cli.output import counted, in_bytes
 SAMPLE = 3
 
 
-def summary_json(summary: Summary, *, seconds_total: float, redis_peak_bytes: int) -> dict[str, Any]:
+def summary_json(
+    summary: Summary, proof: Proof | None, *, seconds_total: float, redis_peak_bytes: int
+) -> dict[str, Any]:
     """The object of ``run --json`` (contract). Rates are over ``seconds``: first batch claimed to last committed."""
     value = summary.to_json()
     seconds = max(summary.seconds, 1e-9)
@@ -30,6 +33,7 @@ def summary_json(summary: Summary, *, seconds_total: float, redis_peak_bytes: in
         "documents_per_second": round(summary.documents / seconds, 3) if summary.documents else 0.0,
         "tokens_per_second": round(summary.tokens_used / seconds, 3) if summary.tokens_used else 0.0,
         "redis_peak_bytes": redis_peak_bytes,
+        "proof": proof_to_json(proof) if proof else None,
     }
 
 
@@ -61,8 +65,22 @@ def summary_text(value: Mapping[str, Any]) -> str:
         f"peak memory {in_bytes(worker['peak_rss_bytes'])}"
         for worker in value["workers"]
     ]
+    if value["proof"]:
+        lines.append(f"  Proof: {_proof_text(value['proof'])}")
     lines.append(f"Dataset: {value['out']}/{DATA}")
     return "\n".join(lines)
+
+
+def _proof_text(proof: Mapping[str, Any]) -> str:
+    if proof.get("not_made"):
+        return f"not made: {proof['not_made']}"
+    said = [f"{counted(proof['documents'], 'document')} once more by transformers in {proof['seconds']:,.1f} s"]
+    for name, words in (("cosine_distance", "cosine distance"), ("probability_difference", "probabilities apart by")):
+        if proof[f"max_{name}"] is not None:
+            said.append(f"{words} at most {proof[f'max_{name}']:.1g} (allowed: {proof[f'allowed_{name}']:.1g})")
+    if proof["label_flips"] is not None:
+        said.append(f"{counted(proof['label_flips'], 'label')} another")
+    return ", ".join(said)
 
 
 def fed_json(document: RunDocument, store: Store, *, workers: int) -> dict[str, Any]:

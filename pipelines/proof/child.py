@@ -1,0 +1,126 @@
+"""The process that makes a proof: reads what to prove, asks the oracle, says what came of it. Nobody imports this file.
+
+Its request is a file that it inherits, its answer one line of JSON on stdout, its life a pipe on stdin: when that is
+closed, whoever wanted the proof is gone. Where memory gets short, the kernel takes this process first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.errors import PenstockError, UnfaithfulError
+from pipelines.parts.proof_record import Proof, proof_to_json
+from pipelines.parts.store import Store
+from pipelines.proof.compare import BOUNDS, Comparison
+from pipelines.proof.subjects import Subject, subjects
+from pipelines.roberta.checkpoint import verify
+from pipelines.spec import FeatureKind, FeatureSpec, ModelRef, from_json
+
+if TYPE_CHECKING:
+    from pipelines.proof.oracle import Computed
+
+NICENESS = 10
+
+
+def main(request: int) -> None:
+    """Answer the request in the inherited file of that number."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # not Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    started = time.monotonic()
+    with open(request, encoding="utf-8") as file:
+        asked = json.load(file)
+    answer: dict[str, Any]
+    try:
+        proof = _prove(asked, started)
+        answer = {"proof": proof_to_json(proof)}
+    except UnfaithfulError as error:
+        answer = {"unfaithful": error.message}
+    except Exception as error:
+        reason = error.message if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
+        answer = {"proof": proof_to_json(Proof(not_made=" ".join(reason.split())[:300] or "unknown"))}
+    print(json.dumps(answer), flush=True)  # noqa: T201 (this is what stdout is for)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _prove(asked: dict[str, Any], started: float) -> Proof:
+    """Raises UnfaithfulError where a row is not what the model gives, and whatever keeps it from finding out."""
+    import torch  # here, so that where it cannot be imported that is the answer
+
+    from pipelines.proof.oracle import Oracle, Sight
+
+    torch.set_num_threads(1)
+    spec = from_json(asked["spec"])
+    features: dict[str, list[FeatureSpec]] = {}
+    models: dict[str, ModelRef] = {_key(spec.model): spec.model}
+    for feature in spec.features:
+        features.setdefault(_key(feature.model), []).append(feature)
+        models[_key(feature.model)] = feature.model
+    for model in models.values():
+        if not Path(model.path).is_dir():
+            return Proof(not_made=f"the model {model.source} is not on this machine")
+        verify(model)
+    sights = {key: Sight(model) for key, model in models.items()}
+    chosen = list(
+        subjects(
+            Store(Path(asked["folder"])),
+            spec,
+            asked["fingerprint"],
+            asked["batches"],
+            asked["documents"],
+            reads_alike=lambda text, pair: all(sight.reads_alike(text, pair) for sight in sights.values()),
+        )
+    )
+    if not chosen:
+        return Proof(not_made="no document has a row that transformers could be asked about")
+    comparison = Comparison(BOUNDS[spec.dtype], documents=len(chosen))
+    for key, model in models.items():
+        oracle = None
+        for subject in chosen:
+            document = subject.document
+            ids = sights[key].ids(spec.prefix + document.text, document.pair, min(spec.max_tokens, model.token_limit))
+            if key == _key(spec.model):
+                comparison.tokens(subject.where, subject.row["n_used"], len(ids))
+            if key in features:
+                labelled = any(feature.kind is FeatureKind.LABELS for feature in features[key])
+                oracle = oracle or Oracle(model, classifies=labelled)
+                _compare(comparison, subject, features[key], oracle.compute(ids))
+    if worst := comparison.worst():
+        raise UnfaithfulError(f"The rows are not what the model gives: {worst}.")
+    return comparison.proof(time.monotonic() - started)
+
+
+def _compare(comparison: Comparison, subject: Subject, features: list[FeatureSpec], computed: Computed) -> None:
+    row = subject.row
+    for feature in features:
+        where = f"{feature.columns[0]} of {subject.where}"
+        if feature.pooling is not None:
+            vector = np.array(row[feature.columns[0]], np.float32)
+            comparison.embedding(where, vector, computed.pooled(feature.pooling))
+        else:
+            label, _, scores = (row[column] for column in feature.columns)
+            probabilities = np.array(scores, np.float32)
+            comparison.labels(where, label, probabilities, feature.model.labels, computed.probabilities)
+
+
+def _key(model: ModelRef) -> str:
+    return model.tokenizer_digest + model.digest
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
