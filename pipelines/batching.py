@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 from pipelines.documents import Batch, Cursor, Document, Reject
 from pipelines.spec import MAX_BATCH_TEXT_BYTES
+
+LEAST_TOKEN_BUDGET = 256
+"""No lack of memory lowers a token budget further: one document may take as much."""
 
 
 class Reader(Protocol):
@@ -79,3 +83,8 @@ def micro_batches(costs: Sequence[float] | npt.NDArray[np.floating], token_budge
     if begin < len(order):
         groups.append(order[begin:])
     return groups
+
+
+def lowered_budget(token_budget: int, wanted: float) -> int:
+    """The budget that follows where memory was too small for one and ``wanted`` is tried next; in equivalent tokens."""
+    return max(min(LEAST_TOKEN_BUDGET, token_budget), min(token_budget, math.ceil(wanted)))

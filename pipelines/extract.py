@@ -6,7 +6,7 @@ without it. A lost device raises ProcessError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from pipelines.batching import micro_batches
 from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
 from pipelines.errors import SurroundingsError
 from pipelines.features.columns import feature_fields
@@ -24,13 +23,12 @@ from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.cost import token_costs
+from pipelines.roberta.failures import is_out_of_memory
 from pipelines.roberta.tokenizer import Encoded, Tokenizer
 from pipelines.spec import Dtype, KeptColumn, ModelRef, RunSpec
 from pipelines.suspicion import NO_SUSPICION, Suspicion
+from pipelines.token_budget import TokenBudget, budget_of
 from pipelines.work import Taking, Work
-
-TOKEN_BUDGETS = {"cpu": 4096, "cuda": 16_896}
-"""In equivalent tokens: on a CPU, activations stay near its caches; on an H200, 128 times its 132 multiprocessors."""
 
 TOKENIZE_DOCUMENTS = 1024
 
@@ -62,11 +60,19 @@ class Extractor:
     """A run's models on one device.
 
     ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in equivalent tokens per micro-batch
-    (:mod:`pipelines.roberta.cost`). Raises RunError where a model is not the one that was pinned, InputError where it
-    cannot be read, SurroundingsError where the device is not there or too small.
+    (:mod:`pipelines.roberta.cost`), measured where none is given; ``budgets`` is where budgets are remembered, also
+    those that memory was too small for. Raises RunError where a model is not the one that was pinned, InputError where
+    it cannot be read, SurroundingsError where the device is not there or too small.
     """
 
-    def __init__(self, spec: RunSpec, *, device: str = "cpu", token_budget: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        device: str = "cpu",
+        token_budget: int | None = None,
+        budgets: MutableMapping[str, int] | None = None,
+    ) -> None:
         if spec.dtype is Dtype.AUTO:
             raise ValueError(f"dtype {spec.dtype} was not resolved at open: this is a bug")
         self._device = torch.device(device)
@@ -74,12 +80,13 @@ class Extractor:
             raise SurroundingsError("No CUDA device can be used.", "Choose --devices cpu, or check the driver.")
         self.spec = spec = _with_models_here(spec)
         self.schema = row_schema(spec)
-        self._budget = token_budget or TOKEN_BUDGETS.get(self._device.type, TOKEN_BUDGETS["cpu"])
         models = {model.tokenizer_digest + model.digest: model for model in _models(spec)}
         for model in models.values():
             verify(model)
         self._tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
         self._forwards = load_features(spec, self._device)
+        known = {} if budgets is None else budgets
+        self._budgets = [budget_of(forward, spec.dtype, given=token_budget, known=known) for forward in self._forwards]
         encoders = {id(forward.encoder): forward.encoder.nbytes for forward in self._forwards}
         heads = [feature.nbytes for forward in self._forwards for feature in forward.features]
         self.nbytes = sum(encoders.values()) + sum(heads)
@@ -100,15 +107,15 @@ class Extractor:
         """
         work = Work(batch.documents, on_taking, suspicion)
         used = self._tokenize(work, self.spec.model, on_progress)
-        for number, forward in enumerate(self._forwards, start=1):
+        for number, (forward, budget) in enumerate(zip(self._forwards, self._budgets, strict=True), start=1):
             rows = used
             if self._sight(forward.model) != self._sight(self.spec.model):
                 rows = self._tokenize(work, forward.model, on_progress)
             last = number == len(self._forwards)
             costs = token_costs(list(map(len, rows)), forward.encoder.config)
             for alive in work.groups():
-                for group in micro_batches(costs[alive], self._budget):
-                    for part in self._compute(work, forward, rows, alive[group]):
+                for group in budget.micro_batches(costs[alive]):
+                    for part in self._compute(work, forward, rows, alive[group], budget, costs):
                         on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
         on_taking("", ())
         return self._assemble(batch, work)
@@ -149,7 +156,13 @@ class Extractor:
         return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit)
 
     def _compute(
-        self, work: Work, forward: SharedForward, rows: Sequence[npt.NDArray[np.int32]], group: npt.NDArray[np.intp]
+        self,
+        work: Work,
+        forward: SharedForward,
+        rows: Sequence[npt.NDArray[np.int32]],
+        group: npt.NDArray[np.intp],
+        budget: TokenBudget,
+        costs: npt.NDArray[np.float64],
     ) -> Iterator[npt.NDArray[np.intp]]:
         """Forward a micro-batch, in halves of halves where it fails; yields what is done, piece by piece."""
         pending = [group]
@@ -161,6 +174,9 @@ class Extractor:
             except Exception as error:
                 pieces = work.split_or_reject(part, error)
                 pending += pieces
+                if pieces and is_out_of_memory(error):
+                    budget.lower(pieces, costs)
+                    pending = [rest[cut] for rest in pending for cut in [*budget.micro_batches(costs[rest])][::-1]]
                 if pieces:
                     continue
             else:

@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,10 @@ _PACE = 256
 """Bytes at the end of a page: what the slot has learnt of its pace, for the children to come."""
 _WAITING = 64
 """Bytes before those: since when its process waits for a message."""
-_ROOM = SIZE - _HEADER - len(_HUNG) - _WAITING - _PACE
+_BUDGETS = 512
+"""Bytes before those: the token budgets of the slot, of the last encoders that it used."""
+_KEPT_BUDGETS = 10
+_ROOM = SIZE - _HEADER - len(_HUNG) - _BUDGETS - _WAITING - _PACE
 _GUESS = "?"
 """Before the name of a stage that no child of the slot has brought to an end."""
 _held: list[int] = []
@@ -183,6 +186,25 @@ def waiting_since(path: Path) -> float | None:
         return float(note["since_s"]) if is_running(int(note["pid"])) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def kept_budgets(path: Path) -> dict[str, int]:
+    """The token budgets that a slot's children have left; empty where there are none, or none that can be read."""
+    try:
+        with path.open("rb", buffering=0) as page:
+            page.seek(SIZE - _PACE - _WAITING - _BUDGETS)
+            found = json.loads(page.read(_BUDGETS).rstrip(b"\0") or b"{}")
+        return {str(key): int(tokens) for key, tokens in found.items() if int(tokens) > 0}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def keep_budgets(path: Path, budgets: Mapping[str, int]) -> None:
+    """Leave the token budgets of a slot to the children to come."""
+    data = json.dumps(dict(list(budgets.items())[-_KEPT_BUDGETS:])).encode()
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as page:
+        start = SIZE - _PACE - _WAITING - _BUDGETS
+        page[start : start + _BUDGETS] = data.ljust(_BUDGETS, b"\0")[:_BUDGETS]
 
 
 def read(path: Path) -> Breadcrumb | None:

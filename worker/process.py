@@ -35,6 +35,7 @@ from worker import address, logs
 from worker.breadcrumb import Trail, clear, read
 from worker.settings import Settings, slot_identity
 from worker.settings import load as load_settings
+from worker.slot_budgets import MemoryWatch, SlotBudgets
 
 if TYPE_CHECKING:
     from pipelines.extract import Extractor
@@ -44,6 +45,7 @@ DEVICE_LOST_EXIT = 70
 
 _before_claims: deque[bool] = deque(maxlen=3)
 """Of the last deaths of children of this (Celery's) process: whether they held nothing yet."""
+_memory = MemoryWatch()
 REMEMBERED_RUNS = 16
 LEASE_LIMITS = 1.25
 """A lease outlasts the limit of a micro-batch by so much: a hang is then noticed, and noted, before it runs out."""
@@ -65,6 +67,7 @@ class ProcessResources:
         self.max_attempts = settings.max_attempts
         self.client: redis.Redis = connect(address.client_url(settings.broker_url or ""), settings.redis_timeout_s)
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
+        self._budgets = SlotBudgets(Path(identity.breadcrumb))
         self._runs: OrderedDict[str, tuple[Store, RunDocument, tuple[int, int, int] | None]] = OrderedDict()
         self._extractors: OrderedDict[RunSpec, Extractor] = OrderedDict()
         self._trail.wait()  # this process has started
@@ -121,6 +124,7 @@ class ProcessResources:
                 document.spec,
                 device="cpu" if self.device == "cpu" else "cuda",
                 token_budget=self.settings.token_budget,
+                budgets=self._budgets,
             )
         logger.info("Model %s loaded in %.1f s.", document.spec.model.source, time.monotonic() - started)
         self._extractors[key] = extractor
@@ -200,6 +204,7 @@ def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (
     identity = slot_identity()
     crumb = read(Path(identity.breadcrumb))
     clear(Path(identity.breadcrumb))
+    _memory.after_death(Path(identity.breadcrumb), crumb, killed="signal 9" in str(exception))
     reason = Reason.TIMEOUT if crumb is not None and crumb.hung else Reason.CRASH
     detail = f"The process died while it computed this document alone ({exception})."
     with contextlib.suppress(InfrastructureError):  # the lease then runs out by itself

@@ -8,6 +8,7 @@ product. XLM-RoBERTa and CamemBERT are the same network.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,12 @@ class Encoder:
             query, key, value = layer.projected(hidden).view(len(hidden), 3, *self._heads).unbind(1)
             hidden = self._after_attention(layer, packed_attention(query, key, value, packing), hidden)
         return self._last(self._layers[-1], hidden, packing, first_only=first_only)
+
+    def shallow(self) -> Encoder:
+        """The same encoder with its first and last layer only: enough to measure how fast layers are."""
+        encoder = copy(self)
+        encoder._layers = [*self._layers[:-1][:1], self._layers[-1]]
+        return encoder
 
     @property
     def _heads(self) -> tuple[int, int]:
