@@ -64,7 +64,9 @@ class Prover:
         self._step(plan, all_are_done=True)
         if self._proof is None:
             now = time.monotonic()
-            self._waited_since = self._waited_since or now
+            if self._waited_since is None:
+                self._waited_since = now
+                logger.info("All rows are there; %d of them are proved before the seal.", self.options.documents)
             if now - self._waited_since > self.options.timeout_s:
                 self._end(Proof(not_made=f"it took longer than {self.options.timeout_s:.0f} s"))
         return self._proof
@@ -108,8 +110,8 @@ class Prover:
             "batches": batches,
             "documents": self.options.documents,
         }
-        self._answers = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         try:
+            self._answers = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
             with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
                 json.dump(request, file)
                 file.seek(0)
