@@ -73,6 +73,8 @@ def page(results: dict[str, Any], plots: Sequence[str]) -> str:
         large = results["large"]
         sections += [f"## Engines, {large['shape']} shape, {about[next(iter(about))]['source']}"]
         sections += [_match(results, large["match"], large["ceilings"])]
+        least = ", ".join(f"{name} {cosines['min']:.5f}" for name, cosines in large["cosines"].items())
+        sections += [f"Least cosine to transformers in fp32: {least}."]
     sections += [
         "## The ceiling",
         "The matrix products of a layer alone, in GFLOP/s: medians over the rounds of the best of several row counts.",

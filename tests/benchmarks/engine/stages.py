@@ -16,6 +16,9 @@ from benchmarks.engine.models import Shape
 from benchmarks.engine.seat import AbsentError, Seat
 from benchmarks.engine.texts import Corpus
 
+LARGE_SAMPLE = 4
+"""The larger shape's vectors are compared on so many times fewer documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -50,7 +53,7 @@ def engine_against_peers(stage: Stage) -> dict[str, Any]:
     seats: list[Seat] = []
     try:
         ceiling.prepare(stage.folders[shape.name][0], stage.work)
-        reference, lengths = _reference(stage, shape)
+        lengths, reference = _reference(stage, shape, stage.level.sample)
         contestants, agreement = {}, {}
         for seat in waiting:
             entry = seat.entry
@@ -94,14 +97,13 @@ def second_shape(stage: Stage, results: dict[str, Any]) -> dict[str, Any]:
     try:
         model = stage.folders[shape.name][0]
         ceiling.prepare(model, stage.work)
-        _, lengths = _reference(stage, shape)
-        for seat in seats:
-            seat.prepare(model, stage.work / "converted" / shape.name)
+        lengths, reference = _reference(stage, shape, stage.level.sample // LARGE_SAMPLE)
+        agreement = {seat.entry.name: _enter(stage, seat, shape, reference)[1] for seat in seats}
         match, ceilings = _match(stage, shape, seats, ceiling, stage.first.name, lengths[stage.first.name])
     finally:
         for seat in [ceiling, *seats]:
             seat.close()
-    return {"large": {"shape": shape.name, "match": match, "ceilings": ceilings}}
+    return {"large": {"shape": shape.name, "match": match, "ceilings": ceilings, "cosines": agreement}}
 
 
 def many_answers(stage: Stage) -> dict[str, Any]:
@@ -139,20 +141,20 @@ def _enter(stage: Stage, seat: Seat, shape: Shape, reference: Any) -> tuple[dict
     """Load a contestant and compare its vectors with the reference."""
     entry = seat.entry
     prepared = seat.prepare(stage.folders[shape.name][0], stage.work / "converted" / shape.name)
-    vectors = seat.call("embed", _sample(stage), entry.batches[0]).value
+    vectors = seat.call("embed", _sample(stage, len(reference)), entry.batches[0]).value
     say(f"  {entry.name} is ready after {prepared.seconds:.1f} s")
     cosines = (_unit(vectors) * _unit(reference)).sum(1)
     about = {"kind": entry.kind, "ours": entry.ours, "how": entry.how, "prepare_s": round(prepared.seconds, 2)}
     return about, {"min": round(float(cosines.min()), 6), "mean": round(float(cosines.mean()), 6)}
 
 
-def _reference(stage: Stage, shape: Shape) -> tuple[Any, dict[str, list[int]]]:
-    """The vectors of the sample, and the tokens of each document of each corpus."""
+def _reference(stage: Stage, shape: Shape, sample: int) -> tuple[dict[str, list[int]], Any]:
+    """The tokens of each document of each corpus, and the vectors of so many documents."""
     seat = stage.seat(lineup.REFERENCE)
     try:
         seat.prepare(stage.folders[shape.name][0], stage.work)
         lengths = {name: seat.call("lengths", list(corpus.texts)).value for name, corpus in stage.corpora.items()}
-        return seat.call("embed", _sample(stage), 1).value, lengths
+        return lengths, seat.call("embed", _sample(stage, sample), 1).value
     finally:
         seat.close()
 
@@ -173,12 +175,12 @@ def _match(
     return with_rates(found, lengths * (most // len(lengths) + 1), shape), ceilings
 
 
-def _rest(seats: Sequence[Seat], match: dict[str, Any], count: int) -> list[Seat]:
+def _rest(seats: Sequence[Seat], match: dict[str, Any], counts: tuple[int, int]) -> list[Seat]:
     """Ourselves, and the fastest peers: so many in a floating format, so many in int8."""
     peers = [seat.entry for seat in seats if not seat.entry.ours]
     kept = {seat.entry.name for seat in seats if seat.entry.ours}
-    for of_kind in ("int8",), ("fp32", "bf16"):
-        names = {entry.name for entry in peers if entry.kind in of_kind}
+    for kinds, count in zip((("fp32", "bf16"), ("int8",)), counts, strict=True):
+        names = {entry.name for entry in peers if entry.kind in kinds}
         for _ in range(min(count, len(names))):
             names.discard(fastest := best(match, names) or "")
             kept.add(fastest)
@@ -211,10 +213,10 @@ def _pair(
     }
 
 
-def _sample(stage: Stage) -> list[str]:
-    """Documents of all lengths."""
-    corpora, each = list(stage.corpora.values()), stage.level.sample // len(stage.corpora)
-    return [text for corpus in corpora for text in corpus.first(max(1, each))]
+def _sample(stage: Stage, count: int) -> list[str]:
+    """Documents of all corpora, so many together."""
+    corpora = list(stage.corpora.values())
+    return [corpora[number % len(corpora)].texts[number // len(corpora)] for number in range(count)]
 
 
 def _described(corpus: Corpus, lengths: list[int]) -> dict[str, Any]:
