@@ -13,6 +13,7 @@ from enum import Enum, auto
 from pipelines.batching import item_text_bytes
 from pipelines.documents import Batch
 from pipelines.errors import InfrastructureError
+from pipelines.forecast import Forecast
 from pipelines.parts.plan import PlanEntry
 from pipelines.parts.run_document import Transport
 from pipelines.parts.sink import is_committed
@@ -53,8 +54,8 @@ class Feeder:
     """Feeds one run, a step at a time; whoever leads the run calls :meth:`step` until DONE.
 
     First the backlog (planned, without a part, not in flight), then what is not planned yet, unless ``plan`` is False.
-    ``documents_planned`` is how far into the corpus this feeder has planned; ``redis_is_full`` tells that memory, not
-    the window, is what blocks it.
+    ``documents_planned`` is how far into the corpus this feeder has planned, ``forecast`` how much work that is;
+    ``redis_is_full`` tells that memory, not the window, is what blocks it.
     """
 
     def __init__(self, planner: Planner, ledger: Ledger, publisher: Publisher, window: Window, *, plan: bool) -> None:
@@ -64,6 +65,7 @@ class Feeder:
         self.window = window
         self.plans = plan
         self.documents_planned = 0
+        self.forecast = Forecast(planner.spec.corpus, planner.spec.max_tokens)
         self._full = False
         self._memory_checked = 0.0
         self.redis_is_full = False
@@ -106,6 +108,7 @@ class Feeder:
         for entry in backlog:
             self.documents_planned = entry.first + entry.count
             done = is_committed(self.planner.store, entry.batch)
+            self.forecast.add(entry, done=done or entry.batch in dead)
             if done or entry.batch in flying or entry.batch in dead:
                 if time.monotonic() > deadline:
                     return Step.PUBLISHED
@@ -147,6 +150,7 @@ class Feeder:
             self.restart()
             return False
         for batch in segment:
+            self.forecast.add(batch)
             if isinstance(batch, Batch):
                 self.publisher.publish(batch)
                 self.documents_planned = batch.first + len(batch.items)

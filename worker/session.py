@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Protocol
 
 from pipelines.errors import CancelledError, InfrastructureError, RunError, SurroundingsError
+from pipelines.forecast import Work
 from pipelines.parts.cancellation import take_back_cancellation
 from pipelines.parts.dead_letter import forget_dead_letters
 from pipelines.parts.limit import Limit
@@ -49,8 +50,11 @@ class InterruptionError(CancelledError):
 class Observer(Protocol):
     """Sees how a run gets on; the progress bar is one."""
 
-    def update(self, counts: Counts, planned: int, total: int | None) -> None:
-        """``planned`` documents are in the plan; ``total`` is their final number once it is known."""
+    def update(self, counts: Counts, planned: int, total: int | None, work: Work | None = None) -> None:
+        """``planned`` documents are in the plan; ``total`` is their final number once it is known.
+
+        ``work`` is how much this command has done and has to do, where that can be told.
+        """
         ...
 
 
@@ -157,9 +161,9 @@ def _drive(
             if time.monotonic() - counted >= COUNTS_INTERVAL_S:
                 counted = time.monotonic()
                 totals = leader.planner.plan.totals()
-                observer.update(
-                    leader.ledger.state(), leader.feeder.documents_planned, totals.documents if totals else None
-                )
+                counts, feeder = leader.ledger.state(), leader.feeder
+                work = feeder.forecast.work(counts.documents, complete=totals is not None)
+                observer.update(counts, feeder.documents_planned, totals.documents if totals else None, work)
             fault_since = None
         except InfrastructureError as error:
             lead = Lead.WAITING
