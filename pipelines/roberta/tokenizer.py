@@ -8,6 +8,7 @@ to its end, for its length is a column, but only the ids that are used are kept.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -80,43 +81,44 @@ class Tokenizer:
         seconds = pairs if pairs is not None else [None] * len(texts)
         if max_tokens < sum(map(len, self._pair)):
             raise ValueError(f"max_tokens is {max_tokens}, wanted at least {sum(map(len, self._pair))}")
+        ids, kept, lengths = array("i"), array("i"), array("i")
+        if all(pair is None for pair in seconds):
+            special, room = sum(map(len, self._single)), max_tokens - sum(map(len, self._single))
+            for found, length in self._tokens(texts, room):
+                ids.fromlist(found if len(found) <= room else found[:room])
+                kept.append(min(length, room))
+                lengths.append(length + special)
+            return _around(ids, kept, lengths, self._single)
         sides = [side for text, pair in zip(texts, seconds, strict=True) for side in (text, pair)]
         tokens = self._tokens([side for side in sides if side is not None], max_tokens)
-        rows: list[npt.NDArray[np.int32]] = []
-        lengths: list[int] = []
         for pair in seconds:
-            first, first_length = next(tokens)
-            second, second_length = next(tokens) if pair is not None else (None, 0)
-            template = self._single if second is None else self._pair
+            template = self._single if pair is None else self._pair
             special = sum(map(len, template))
-            lengths.append(first_length + second_length + special)
-            if second is None:
-                rows.append(np.concatenate((template[0], first[: max_tokens - special], template[1])))
-            else:
-                keep = longest_first(first_length, second_length, max_tokens - special)
-                rows.append(
-                    np.concatenate((template[0], first[: keep[0]], template[1], second[: keep[1]], template[2]))
-                )
-        used = np.fromiter(map(len, rows), np.int32, len(rows))
-        return Encoded(
-            ids=np.concatenate(rows) if rows else np.empty(0, np.int32),
-            offsets=np.concatenate((np.zeros(1, np.int64), np.cumsum(used, dtype=np.int64))),
-            n_tokens=np.array(lengths, np.int32),
-            n_used=used,
-        )
+            halves = [next(tokens)] if pair is None else [next(tokens), next(tokens)]
+            room = max_tokens - special
+            keep = (room,) if pair is None else longest_first(halves[0][1], halves[1][1], room)
+            before = len(ids)
+            ids.fromlist(template[0])
+            for (found, _), count, after in zip(halves, keep, template[1:], strict=True):
+                ids.fromlist(found[:count])
+                ids.fromlist(after)
+            kept.append(len(ids) - before)
+            lengths.append(special + sum(length for _, length in halves))
+        return _around(ids, kept, lengths, [[], []])
 
-    def _tokens(self, sides: Sequence[str], keep: int) -> Iterator[tuple[npt.NDArray[np.int32], int]]:
-        """The first ``keep`` ids of each text and its length in tokens, both without special tokens."""
-        first: list[npt.NDArray[np.int32]] = []
+    def _tokens(self, sides: Sequence[str], keep: int) -> Iterator[tuple[list[int], int]]:
+        """The first ``keep`` ids of each text at least, and its length in tokens, both without special tokens."""
+        first: list[int] = []
         length = 0
         for group in _groups(self._slices(sides)):
             encodings = self._raw.encode_batch_fast([text for text, _ in group], add_special_tokens=False)
             for (_, last), encoding in zip(group, encodings, strict=True):
                 if length < keep:
-                    first.append(np.array(encoding.ids[: keep - length], np.int32))
+                    ids = encoding.ids
+                    first = first + ids[: keep - length] if first else ids
                 length += len(encoding)
                 if last:
-                    yield (first[0] if len(first) == 1 else np.concatenate(first)), length
+                    yield first, length
                     first, length = [], 0
 
     def _slices(self, sides: Sequence[str]) -> Iterator[tuple[str, bool]]:
@@ -130,6 +132,23 @@ class Tokenizer:
                 yield text[start : cut.start()], False
                 start = cut.start()
             yield (text[start:] if start else text), True
+
+
+def _around(ids: array[int], kept: array[int], lengths: array[int], template: list[list[int]]) -> Encoded:
+    """Documents of so many ids each with the special ids around them, put there all at once."""
+    before, after = template
+    used = np.frombuffer(kept, np.int32) + np.int32(len(before) + len(after))
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(used, dtype=np.int64)))
+    whole = np.empty(offsets[-1], np.int32)
+    ordinary = np.ones(offsets[-1], np.bool_)
+    for number, special in enumerate(before):
+        whole[offsets[:-1] + number] = special
+        ordinary[offsets[:-1] + number] = False
+    for number, special in enumerate(reversed(after), start=1):
+        whole[offsets[1:] - number] = special
+        ordinary[offsets[1:] - number] = False
+    whole[ordinary] = np.frombuffer(ids, np.int32)
+    return Encoded(whole, offsets, np.array(lengths, np.int32), used)
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
@@ -181,7 +200,7 @@ def _cut_for(document: dict[str, Any]) -> re.Pattern[str] | None:
     return None
 
 
-def _template(raw: tokenizers.Tokenizer, folder: Path, *, pair: bool) -> list[npt.NDArray[np.int32]]:
+def _template(raw: tokenizers.Tokenizer, folder: Path, *, pair: bool) -> list[list[int]]:
     """The special ids before, between and after the sides of an input, as the post-processor puts them."""
     encoding = raw.encode("a", "a") if pair else raw.encode("a")
     sequences = [*encoding.sequence_ids]
@@ -196,4 +215,4 @@ def _template(raw: tokenizers.Tokenizer, folder: Path, *, pair: bool) -> list[np
             f"{folder} has a tokenizer that puts no special tokens around a text.",
             "Save it again with transformers, which adds the post-processor that RoBERTa needs.",
         )
-    return [np.array(part, np.int32) for part in parts]
+    return parts
