@@ -30,10 +30,10 @@ class Bounds:
 
 
 BOUNDS = {
-    Dtype.FLOAT32: Bounds(1e-6, 1e-3, 1e-4),
-    Dtype.BFLOAT16: Bounds(2e-3, 0.05, 0.05),
-    Dtype.FLOAT16: Bounds(2e-3, 0.05, 0.05),
-    Dtype.INT8: Bounds(1e-2, 0.1, 0.2),
+    Dtype.FLOAT32: Bounds(1e-7, 1e-4, 1e-4),
+    Dtype.BFLOAT16: Bounds(1e-3, 0.01, 0.05),
+    Dtype.FLOAT16: Bounds(1e-3, 0.01, 0.05),
+    Dtype.INT8: Bounds(1e-2, 0.05, 0.2),
 }
 
 

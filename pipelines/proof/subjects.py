@@ -20,7 +20,7 @@ from pipelines.planning import Planner
 from pipelines.proof.sample import sampled_rows
 from pipelines.spec import RunSpec
 
-MAX_TEXT_BYTES = 2**20
+MAX_TEXT_CHARACTERS = 2**20
 """Of a longer text plain transformers would tokenise all at once, in a hundred times its memory."""
 
 
@@ -61,7 +61,7 @@ def _texts(spec: RunSpec, document: Document) -> tuple[str, str | None]:
 
 
 def _is_short(document: Document) -> bool:
-    return len(document.text) + len(document.pair or "") <= MAX_TEXT_BYTES
+    return len(document.text) + len(document.pair or "") <= MAX_TEXT_CHARACTERS
 
 
 def _batch_subjects(

@@ -51,7 +51,7 @@ def test_a_wrong_engine_does_not_seal(wrong: tuple[Path, Answer], ask: Ask) -> N
     (line,) = [line for line in answer.err.splitlines() if line.startswith("penstock: ")]
     assert "The rows are not what the model gives: embedding of 'doc-" in line
     assert ", float32, by cpu:0 of " in line
-    assert "from plain transformers in float32, 1e-06 is allowed. Nothing is sealed: " in line
+    assert "from plain transformers in float32, 1e-07 is allowed. Nothing is sealed: " in line
     assert f"`penstock resume {out} --proof 0` seals these rows as they are." in line
     assert "Traceback" not in answer.err
     assert not (out / "_SUCCESS").exists()

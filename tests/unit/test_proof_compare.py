@@ -50,7 +50,7 @@ def test_a_vector_of_another_length_is_a_fault_though_its_direction_is_right() -
     comparison = Comparison(FLOAT32)
     comparison.embedding("embedding of 'a'", vector(2, 4), vector(1, 2))
     assert comparison.worst() == (
-        "embedding of 'a' is in length apart by 1 from plain transformers in float32, 0.001 is allowed"
+        "embedding of 'a' is in length apart by 1 from plain transformers in float32, 0.0001 is allowed"
     )
 
 

@@ -79,7 +79,7 @@ def _proof_text(proof: Mapping[str, Any]) -> str:
         if proof[f"max_{name}"] is not None:
             said.append(f"{words} at most {proof[f'max_{name}']:.1g} (allowed: {proof[f'allowed_{name}']:.1g})")
     if proof["label_flips"] is not None:
-        said.append(f"{counted(proof['label_flips'], 'label')} another")
+        said.append(f"{counted(proof['label_flips'], 'other label')}")
     return ", ".join(said)
 
 
