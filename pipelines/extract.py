@@ -40,7 +40,8 @@ Progress = Callable[[int, int], None]
 class Extracted:
     """What became of a batch: its rows and its rejects (reading's and extraction's), both in corpus order.
 
-    Counts are over the rows: ``tokens`` before cutting, ``tokens_used`` after, ``truncated`` the documents cut.
+    Counts are over the rows: ``tokens`` before cutting, ``tokens_used`` after, ``truncated`` the documents cut,
+    ``repeated`` those that were not computed because an earlier one of the batch has the same text.
     """
 
     table: pa.Table
@@ -49,6 +50,7 @@ class Extracted:
     tokens: int
     tokens_used: int
     truncated: int
+    repeated: int = 0
 
 
 def row_schema(spec: RunSpec) -> pa.Schema:
@@ -61,8 +63,9 @@ class Extractor:
 
     ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in equivalent tokens per micro-batch
     (:mod:`pipelines.roberta.cost`), measured where none is given; ``budgets`` is where budgets are remembered, also
-    those that memory was too small for. Raises RunError where a model is not the one that was pinned, InputError where
-    it cannot be read, SurroundingsError where the device is not there or too small.
+    those that memory was too small for. With ``once`` equal texts of a batch are computed once. Raises RunError where a
+    model is not the one that was pinned, InputError where it cannot be read, SurroundingsError where the device is not
+    there or too small.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Extractor:
         device: str = "cpu",
         token_budget: int | None = None,
         budgets: MutableMapping[str, int] | None = None,
+        once: bool = False,
     ) -> None:
         if spec.dtype is Dtype.AUTO:
             raise ValueError(f"dtype {spec.dtype} was not resolved at open: this is a bug")
         self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise SurroundingsError("No CUDA device can be used.", "Choose --devices cpu, or check the driver.")
+        self._once = once
         self.spec = spec = _with_models_here(spec)
         self.schema = row_schema(spec)
         models = {model.tokenizer_digest + model.digest: model for model in _models(spec)}
@@ -106,6 +111,8 @@ class Extractor:
         Raises ProcessError where the device is lost.
         """
         work = Work(batch.documents, on_taking, suspicion)
+        if self._once:
+            work.find_repeats()
         used = self._tokenize(work, self.spec.model, on_progress)
         for number, (forward, budget) in enumerate(zip(self._forwards, self._budgets, strict=True), start=1):
             rows = used
@@ -118,6 +125,9 @@ class Extractor:
                     for part in self._compute(work, forward, rows, alive[group], budget, costs):
                         on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
         on_taking("", ())
+        if work.repeats:
+            work.fill_repeats()
+            on_progress(len(work.repeats), 0)
         return self._assemble(batch, work)
 
     def _tokenize(self, work: Work, model: ModelRef, on_progress: Progress) -> list[npt.NDArray[np.int32]]:
@@ -199,6 +209,7 @@ class Extractor:
             tokens=int(n_tokens.sum()),
             tokens_used=int(n_used.sum()),
             truncated=int((n_used < n_tokens).sum()),
+            repeated=sum(index not in work.rejected for index in work.repeats),
         )
 
     def _table(self, work: Work, alive: npt.NDArray[np.intp], warnings: list[Reject]) -> pa.Table:

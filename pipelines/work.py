@@ -29,6 +29,8 @@ class Work:
     on_taking: Taking
     suspicion: Suspicion
     rejected: dict[int, Reject] = field(default_factory=dict)
+    repeats: dict[int, int] = field(default_factory=dict)
+    """Documents that are not computed, and the one before with the same text that is."""
     n_tokens: npt.NDArray[np.int32] = field(init=False)
     n_used: npt.NDArray[np.int32] = field(init=False)
     _values: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -43,9 +45,31 @@ class Work:
     def groups(self) -> Iterator[npt.NDArray[np.intp]]:
         """The documents not rejected, to be computed apart from one another: each group of suspects, then the rest."""
         suspects = self.suspicion.suspects
-        rest = [index for index in range(len(self.documents)) if index not in suspects]
+        others = suspects | self.repeats.keys()
+        rest = [index for index in range(len(self.documents)) if index not in others]
         for group in (*self.suspicion.groups, rest):
             yield np.array([index for index in group if index not in self.rejected], np.intp)
+
+    def find_repeats(self) -> None:
+        """Let equal texts be computed once; not in a batch with suspects, for each of them has to clear itself."""
+        if self.suspicion.suspects or self.rejected:
+            return
+        first: dict[tuple[str, str | None], int] = {}
+        for index, document in enumerate(self.documents):
+            there = first.setdefault((document.text, document.pair), index)
+            if there != index:
+                self.repeats[index] = there
+
+    def fill_repeats(self) -> None:
+        """What became of a text becomes of all documents that have it."""
+        for index, first in self.repeats.items():
+            if (reject := self.rejected.get(first)) is not None:
+                self.rejected[index] = reject_of(
+                    self.documents[index], reject.stage, reject.reason, reject.detail, reject.attempts
+                )
+        targets, sources = (np.fromiter(part, np.intp) for part in (self.repeats.keys(), self.repeats.values()))
+        for array in (self.n_tokens, self.n_used, *self._values.values()):
+            array[targets] = array[sources]
 
     def alive(self) -> npt.NDArray[np.intp]:
         """Indices of the documents that were not rejected."""

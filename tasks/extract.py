@@ -246,6 +246,7 @@ def _extract(job: _Job, attempt: int) -> None:
         tokens=extracted.tokens,
         tokens_used=extracted.tokens_used,
         truncated=extracted.truncated,
+        repeated=extracted.repeated,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
     job.resources.run(job.document.run)  # raises where the folder was removed meanwhile, or is another run's

@@ -125,6 +125,7 @@ class ProcessResources:
                 device="cpu" if self.device == "cpu" else "cuda",
                 token_budget=self.settings.token_budget,
                 budgets=self._budgets,
+                once=self.settings.once,
             )
         logger.info("Model %s loaded in %.1f s.", document.spec.model.source, time.monotonic() - started)
         self._extractors[key] = extractor

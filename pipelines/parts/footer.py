@@ -52,6 +52,7 @@ class PartMeta:
     tokens: int = 0
     tokens_used: int = 0
     truncated: int = 0
+    repeated: int = 0
     peak_rss_bytes: int = 0
     generation: int = 1
 
@@ -89,6 +90,7 @@ class Footer:
     tokens: int
     tokens_used: int
     truncated: int
+    repeated: int
     peak_rss_bytes: int
     rows: int
     rejects: int
@@ -196,5 +198,6 @@ def _parse(values: Mapping[str, str], file_rows: int, schema: pa.Schema) -> Foot
     fields: dict[str, Any] = {key: values[key] for key in _TEXTS} | {key: int(values[key]) for key in _COUNTS}
     fields |= {key: float(values[key]) for key in ("started_unix_s", "committed_unix_s")}
     fields["generation"] = int(values.get("generation", "1"))  # parts were written before there were replays
+    fields["repeated"] = int(values.get("repeated", "0"))
     fields["host"] = values.get("host", "")  # and before it was said where
     return Footer(**fields, rejects_by_reason=reasons, file_rows=file_rows, schema=schema)

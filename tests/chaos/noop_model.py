@@ -32,7 +32,7 @@ class Result:
     def __init__(self, table: pa.Table, rejects: list[Reject], warnings: list[Reject]) -> None:
         self.table, self.rejects, self.warnings = table, rejects, warnings
         self.tokens = self.tokens_used = table.num_rows
-        self.truncated = 0
+        self.truncated = self.repeated = 0
 
 
 class NoopExtractor:
