@@ -118,6 +118,7 @@ class _Extracted:
     tokens: int = 0
     tokens_used: int = 0
     truncated: int = 0
+    repeated: int = 0
 
 
 @dataclass
