@@ -69,7 +69,7 @@ def penstock_run(file: Path, out: Path, model: Path, dtype: str, batch: int) -> 
     shutil.rmtree(out, ignore_errors=True)
     command = [
         *(sys.executable, "-m", "worker", "run", file, "--out", out, "--model", model, "--dtype", dtype),
-        *("--batch-docs", batch, "--devices", "cpu", "--json"),
+        *("--batch-docs", batch, "--devices", "cpu", "--proof", 0, "--json"),
     ]
     before = _cpu_of_children()
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
