@@ -24,6 +24,7 @@ from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.cost import token_costs
 from pipelines.roberta.failures import is_out_of_memory
+from pipelines.roberta.linear import takes_int8
 from pipelines.roberta.tokenizer import Encoded, Tokenizer
 from pipelines.spec import Dtype, KeptColumn, ModelRef, RunSpec
 from pipelines.suspicion import NO_SUSPICION, Suspicion
@@ -82,6 +83,11 @@ class Extractor:
         self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise SurroundingsError("No CUDA device can be used.", "Choose --devices cpu, or check the driver.")
+        if spec.dtype is Dtype.INT8 and not takes_int8(self._device):
+            raise SurroundingsError(
+                "int8 is computed on CPUs only, by a torch that was built with oneDNN.",
+                "Open the run with --dtype bfloat16 or float32.",
+            )
         self._once = once
         self.spec = spec = _with_models_here(spec)
         self.schema = row_schema(spec)

@@ -141,8 +141,6 @@ class ProcessResources:
 
         if dtype is Dtype.FLOAT16 and self.device == "cpu":
             raise SurroundingsError("A CPU does not compute float16.", "Open the run with --dtype bfloat16 or float32.")
-        if dtype is Dtype.INT8 and self.device != "cpu":
-            raise SurroundingsError("int8 is computed on CPUs only.", "Open the run with --dtype bfloat16 or float16.")
         if dtype is Dtype.BFLOAT16 and self.device != "cpu" and torch.cuda.get_device_capability() < (8, 0):
             raise SurroundingsError(
                 f"{torch.cuda.get_device_name()} does not compute bfloat16.", "Open the run with --dtype float16."

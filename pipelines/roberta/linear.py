@@ -66,7 +66,17 @@ class PlainLinear:
         return self(rows) + residual
 
 
+def takes_int8(device: torch.device) -> bool:
+    """Whether int8 can be computed there."""
+    return device.type == "cpu" and _has_onednn()
+
+
+def _has_onednn() -> bool:
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there
+
+
 def _onednn_takes(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not _has_onednn():
         return False
     return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from pipelines.documents import Batch, Document, Origin, Reason, Reject, Stage, input_digest
-from pipelines.errors import RunError
+from pipelines.errors import RunError, SurroundingsError
 from pipelines.extract import Extractor, row_schema
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.encoder import Encoder
@@ -130,6 +131,12 @@ def test_kept_columns_keep_their_types_and_a_misfit_becomes_null(model: ModelRef
 
 def _date_type() -> str:
     return arrow_type_name(pa.timestamp("us", "UTC")).removeprefix("arrow:")
+
+
+def test_int8_is_refused_where_it_cannot_be_computed(model: ModelRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(SurroundingsError, match="int8 is computed on CPUs only"):
+        Extractor(dataclasses.replace(spec_of(model), dtype=Dtype.INT8))
 
 
 def test_features_of_one_encoder_share_one_forward_pass(
