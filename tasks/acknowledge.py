@@ -53,10 +53,10 @@ class SafeQoS(kombu_redis.QoS):
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back that nobody acknowledged in time; what is none goes: it would end whoever looks."""
         try:
-            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # it has no types
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             logger.error("An unacknowledged entry is dropped: it is no message of Celery.")
-            self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]
+            self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]  # it has no types
 
 
 class SafeChannel(kombu_redis.Channel):
@@ -70,6 +70,7 @@ class SafeChannel(kombu_redis.Channel):
             # Closed by an error while something is published on it: kombu opens another channel for this exception
             # and fails on None for good without it.
             raise redis.exceptions.ConnectionError("The channel is closed")
+        # kombu has no types
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
         if not asynchronous:
             parameters["connection_class"] = doubting(parameters["connection_class"])
@@ -96,12 +97,12 @@ class SafeChannel(kombu_redis.Channel):
             return True
         finally:
             self._in_poll = None  # type: ignore[assignment] # as kombu itself does
-            self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
+            self._flush_brpop_reauth()  # type: ignore[no-untyped-call]  # it has no types
 
     def _receive_one(self, c: Any) -> Any:
         """A broadcast, or Empty where there is none that can be read."""
         try:
-            return super()._receive_one(c)  # type: ignore[no-untyped-call]
+            return super()._receive_one(c)  # type: ignore[no-untyped-call]  # it has no types
         except RecursionError:
             logger.error("A broadcast is dropped: it is nested too deep.")
             raise Empty from None
@@ -110,7 +111,7 @@ class SafeChannel(kombu_redis.Channel):
         if not _looks_like_a_message(message):
             logger.error("A broadcast is dropped: it is no message.")
             raise Empty
-        return super()._deliver_fanout_message(message, exchange)  # type: ignore[no-untyped-call]
+        return super()._deliver_fanout_message(message, exchange)  # type: ignore[no-untyped-call]  # it has no types
 
 
 def _reply(entry: bytes) -> dict[str, Any]:

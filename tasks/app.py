@@ -127,6 +127,7 @@ def make_app(broker_url: str, delivery: Delivery = Delivery(), include: Sequence
         task_send_sent_event=False,
         task_create_missing_queues=False,
         task_default_queue=EXTRACT_QUEUE,
+        # kombu has no types
         task_queues=[Queue(EXTRACT_QUEUE, routing_key=EXTRACT_QUEUE)],  # type: ignore[no-untyped-call]
         task_serializer="json",
         accept_content=["json"],

@@ -75,7 +75,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if getattr(handler, "penstock", False)]:
         root.removeHandler(old)
-    handler.penstock = True  # type: ignore[attr-defined]
+    handler.penstock = True  # type: ignore[attr-defined]  # a mark of ours
     root.addHandler(handler)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     root.setLevel(level)

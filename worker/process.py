@@ -193,7 +193,7 @@ def start(**_: Any) -> None:
     current_app.penstock = ProcessResources(settings, fault)
 
 
-@task_failure.connect  # type: ignore[untyped-decorator]
+@task_failure.connect  # type: ignore[untyped-decorator]  # it has no types
 def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (), **_: Any) -> None:
     """In Celery's parent, when the child died under a task: what it held is due again at once."""
     if not isinstance(exception, WorkerLostError):

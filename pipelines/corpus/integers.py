@@ -24,6 +24,7 @@ def exactly(values: dict[str, Any], columns: Iterable[str], raw: bytes, encoding
     for column in columns:
         value = values.get(column)
         kind = type(value)
+        # mypy does not see that it is a float here
         if (kind is float and abs(value) >= _FIRST_INEXACT) or kind in _CONTAINERS:  # type: ignore[arg-type]
             text = raw.decode(encoding or "utf-8")
             return dict(json.loads(text)) if _MANY_DIGITS.search(text) else values

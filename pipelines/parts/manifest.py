@@ -71,6 +71,7 @@ class MissingPartsError(IncompleteError):
         super().__init__(message, hint)
         self.batches = batches
 
+    # pickle takes any tuple; the base's one is shorter
     def __reduce__(self) -> tuple[type[MissingPartsError], tuple[str, str, tuple[int, ...]]]:  # type: ignore[override]
         return type(self), (self.message, self.hint, self.batches)
 

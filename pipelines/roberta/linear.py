@@ -72,7 +72,7 @@ def takes_int8(device: torch.device) -> bool:
 
 
 def _has_onednn() -> bool:
-    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # it has no types
     return there
 
 

@@ -151,8 +151,9 @@ def feed(store: Store, batches: int, ends: int, window: int) -> dict[str, Any]:
         leader = Leader(app, client, store, RUN, Window(batches=window), owner="me", plan=True)
         leader.take(by_force=True)
         leader.ledger.open(str(store.root))
-        leader.planner.read = made_up_batch  # type: ignore[method-assign]
+        leader.planner.read = made_up_batch  # type: ignore[method-assign]  # replaced on purpose
         sweeps: list[float] = []
+        # replaced on purpose
         leader.reconciler.sweep = timed(leader.reconciler.sweep, sweeps)  # type: ignore[method-assign]
         baseline, rss_before = memory_use(client).used, rss()
         workers = multiprocessing.get_context("spawn").Process(

@@ -12,4 +12,4 @@ def _unseen(self: process.ProcessResources, run: str) -> NoReturn:
     raise SurroundingsError(f"There is no run {run} that this machine can see.")
 
 
-process.ProcessResources.run = _unseen  # type: ignore[method-assign]
+process.ProcessResources.run = _unseen  # type: ignore[method-assign]  # replaced on purpose

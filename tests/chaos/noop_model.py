@@ -97,5 +97,5 @@ def _extractor(self: process.ProcessResources, document: RunDocument) -> NoopExt
 
 
 if "PENSTOCK_SLOT_OWNER" in os.environ:  # a worker's; tests import this file too, and share their process with others
-    process.ProcessResources.extractor = _extractor  # type: ignore[method-assign,assignment]
+    process.ProcessResources.extractor = _extractor  # type: ignore[method-assign,assignment]  # replaced on purpose
     process._load_torch = lambda *_: None

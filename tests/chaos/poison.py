@@ -114,7 +114,7 @@ def wrap(engine: type[Any]) -> list[Any]:
         tell("end", batch=batch.number)
         return extracted
 
-    engine.__init__, engine.extract = loaded, watched  # type: ignore[misc]
+    engine.__init__, engine.extract = loaded, watched  # type: ignore[misc]  # replaced on purpose
     return in_hand
 
 
@@ -150,5 +150,5 @@ def poison(**_: Any) -> None:
                 array[not_finite] = np.nan
         return result
 
-    Extractor._encode = encoded  # type: ignore[method-assign]
-    SharedForward.compute = computed  # type: ignore[method-assign]
+    Extractor._encode = encoded  # type: ignore[method-assign]  # replaced on purpose
+    SharedForward.compute = computed  # type: ignore[method-assign]  # replaced on purpose

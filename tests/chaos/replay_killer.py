@@ -49,7 +49,7 @@ def replay_what_kills(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return encode(self, texts, *arguments)
 
-    Tokenizer.encode = deadly  # type: ignore[assignment,method-assign]
+    Tokenizer.encode = deadly  # type: ignore[assignment,method-assign]  # replaced on purpose
     replay(*load_run(folder))
 
 

@@ -20,4 +20,4 @@ def slow_down(**_: Any) -> None:
         time.sleep(LOAD_S)
         return load(*arguments, **options)
 
-    extract.Extractor = slowly  # type: ignore[misc,assignment]
+    extract.Extractor = slowly  # type: ignore[misc,assignment]  # replaced on purpose

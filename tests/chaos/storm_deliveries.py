@@ -39,4 +39,4 @@ def slow_down(**_: Any) -> None:
 
         return extract(self, batch, progress, **more)
 
-    Extractor.extract = slowly  # type: ignore[method-assign]
+    Extractor.extract = slowly  # type: ignore[method-assign]  # replaced on purpose

@@ -35,16 +35,19 @@ class RedisView:
 
     def leases(self) -> dict[int, str]:
         """Batch → who holds it."""
+        # redis' types allow for its asynchronous client as well
         entries: dict[bytes, bytes] = self.client.hgetall(run_key(self.run, "leases"))  # type: ignore[assignment]
         return {int(batch): lease.decode().split("|")[1] for batch, lease in entries.items()}
 
     def unacknowledged(self) -> dict[str, int]:
         """Delivery tag → batch, of what was delivered and not acknowledged."""
+        # redis' types allow for its asynchronous client as well
         entries: dict[bytes, bytes] = self.client.hgetall(UNACKED_HASH)  # type: ignore[assignment]
         return {tag.decode(): batch_of(json.loads(entry)[0]) for tag, entry in entries.items()}
 
     def lose(self, rng: random.Random) -> int | None:
         """Take a message out of the queue; its batch, where that was the only message of it and nobody is at work."""
+        # redis' types allow for its asynchronous client as well
         entries: list[bytes] = self.client.lrange(QUEUE_LIST, 0, -1)  # type: ignore[assignment]
         if not entries:
             return None
@@ -97,7 +100,7 @@ class Mischief:
         What a worker takes between two looks is missed; messages wait for longer than that, but for a few.
         """
         client = self.view.client
-        entries: list[bytes] = client.lrange(QUEUE_LIST, 0, -1)  # type: ignore[assignment]
+        entries: list[bytes] = client.lrange(QUEUE_LIST, 0, -1)  # type: ignore[assignment]  # redis' types allow more
         new = [entry.decode() for entry in entries if _tag(entry) not in self._seen]
         now = time.monotonic()
         if new:

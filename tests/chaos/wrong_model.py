@@ -20,4 +20,4 @@ def read_backwards(**_: Any) -> None:
     def backwards(self: Encoder, rows: Any, **options: Any) -> Any:
         return forward(self, [row[::-1] for row in rows], **options)
 
-    Encoder.forward = backwards  # type: ignore[method-assign]
+    Encoder.forward = backwards  # type: ignore[method-assign]  # replaced on purpose

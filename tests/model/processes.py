@@ -215,7 +215,7 @@ def work(app: Celery, hands: Hands, tag: str) -> None:
 def lead(app: Celery, client: SteppedRedis, store: Store, corpus: Corpus, owner: str, *, steward: bool) -> None:
     """Lead the run until it is sealed, incomplete, stopped or somebody else's: as a session does, or a steward."""
     leader = Leader(app, client, store, corpus.document, Window(batches=3), owner=owner, plan=not steward)
-    leader._sealer = _AtOnce()  # type: ignore[assignment]
+    leader._sealer = _AtOnce()  # type: ignore[assignment]  # replaced on purpose
     who = actor()
     assert who is not None
     begun = False

@@ -197,7 +197,7 @@ def test_the_protocol_keeps_its_promises(
     stand = Stand(redis_server.client_url, folder, make_corpora(folder), monkeypatch)
     machine: Callable[[], Protocol] = lambda: Protocol(stand)  # noqa: E731 (hypothesis asks for a factory)
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # it has no types
         machine,
         settings=settings(
             max_examples=200, stateful_step_count=30, deadline=None, print_blob=True, suppress_health_check=checks

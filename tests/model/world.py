@@ -84,8 +84,8 @@ class World:
         self._owners = itertools.count()
         self._steps_at: dict[str, int] = {}
         stand.world = self
-        stand.client.watch = self.oracle.watch  # type: ignore[method-assign]
-        stand.client.now = lambda: self.now  # type: ignore[method-assign]
+        stand.client.watch = self.oracle.watch  # type: ignore[method-assign]  # replaced on purpose
+        stand.client.now = lambda: self.now  # type: ignore[method-assign]  # replaced on purpose
         self.flush()
 
     # -- who is there

@@ -32,9 +32,9 @@ def test_what_is_in_hand_can_be_read_and_is_cleared(path: Path) -> None:
     assert (crumb.pid, crumb.run, crumb.batch, crumb.stage) == (os.getpid(), "run", 7, "forward")
     assert (crumb.documents, crumb.limit_s, crumb.hung) == ((3, 1, 2), 60, False)
     mark_hung(path)
-    assert read(path).hung  # type: ignore[union-attr]
+    assert read(path).hung  # type: ignore[union-attr]  # it is there
     trail.drop("run", 7, "forward", [4])
-    assert not read(path).hung  # type: ignore[union-attr]
+    assert not read(path).hung  # type: ignore[union-attr]  # it is there
     trail.drop("run", 7, "", ())
     assert read(path) is None
     trail.drop("run", 8, "forward", [1])
@@ -115,7 +115,7 @@ def test_a_successor_knows_how_long_each_stage_took(path: Path) -> None:
     assert successor.longest_s() >= 20 * 0.05
     for stage in ("tokenise", "tokenise", "forward"):  # what is quick tells nothing of what is slow
         successor.drop("run", 1, stage, [1])
-    assert read(path).limit_s >= 20 * 0.05  # type: ignore[union-attr]
+    assert read(path).limit_s >= 20 * 0.05  # type: ignore[union-attr]  # it is there
 
 
 def test_the_first_piece_ever_counts_when_it_is_done(path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_hang_before_anything_was_finished_doubles_the_time(path: Path) -> Non
     limits = []
     for _ in range(3):
         Trail(path, 60).drop("run", 1, "forward", [1])
-        limits.append(read(path).limit_s)  # type: ignore[union-attr]
+        limits.append(read(path).limit_s)  # type: ignore[union-attr]  # it is there
         mark_hung(path)
         clear(path)
     assert limits == [60, 120, 240]
@@ -141,7 +141,7 @@ def test_a_hang_before_anything_was_finished_doubles_the_time(path: Path) -> Non
     mark_hung(path)
     trail = Trail(path, 60)
     trail.drop("run", 1, "forward", [1])
-    assert read(path).limit_s == 60  # type: ignore[union-attr]
+    assert read(path).limit_s == 60  # type: ignore[union-attr]  # it is there
 
 
 def test_a_pace_that_cannot_be_read_is_none(path: Path) -> None:

@@ -13,7 +13,7 @@ from pipelines.roberta.activations import ACTIVATIONS
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import ACTIVATIONS as NAMES
 from pipelines.roberta.encoder import Encoder
-from pipelines.roberta.linear import PlainLinear, linear_form
+from pipelines.roberta.linear import PlainLinear, linear_form, takes_int8
 from pipelines.roberta.onednn import PackedLinear, QuantizedLinear
 from pipelines.roberta.quantized import quantize, quantized_weight
 from pipelines.spec import Dtype
@@ -43,7 +43,7 @@ def test_the_first_tokens_are_the_same_without_the_others(tiny_model: Path, dtyp
 def test_there_is_a_form_for_every_format() -> None:
     forms = {dtype: linear_form(dtype, stream, CPU, "gelu") for dtype, stream in FORMATS.items()}
     made = {dtype: type(form(torch.randn(8, 16), torch.randn(8))) for dtype, form in forms.items()}
-    packed = PackedLinear if torch.backends.mkldnn.is_available() else PlainLinear  # type: ignore[no-untyped-call]
+    packed = PackedLinear if takes_int8(CPU) else PlainLinear
     assert made == {Dtype.FLOAT32: packed, Dtype.FLOAT16: PlainLinear, Dtype.INT8: QuantizedLinear}
 
 

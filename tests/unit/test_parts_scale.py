@@ -51,7 +51,7 @@ def test_ids_are_counted_in_small_groups(
     count_group = duplicates._duplicates
 
     def counted(chunks: object) -> int:
-        arrays = list(chunks)  # type: ignore[call-overload]
+        arrays = list(chunks)  # type: ignore[call-overload]  # any iterable, passed on
         groups.append(sum(map(len, arrays)))
         return count_group(arrays)
 

@@ -251,5 +251,6 @@ def test_batches_here_and_there_are_read_alike(tmp_path: Path) -> None:
     for order in ([0, 1, 4, 8, 9, 12, 19], [3, 2, 2, 15, 16, 0], [8, 9, 10, 18]):
         for number in order:
             with open_corpus(spec, places[number]) as reader:
+                # all are documents
                 texts = [next(steps).text for steps in [iter(reader)] for _ in range(10)]  # type: ignore[union-attr]
             assert texts == [f"text {row}" for row in range(10 * number, 10 * number + 10)]

@@ -131,4 +131,4 @@ def test_settings_are_frozen_and_typed() -> None:
     settings = load(log_format="json")
     assert settings.log_format is LogFormat.JSON
     with pytest.raises(Exception, match="frozen"):
-        settings.window = 3  # type: ignore[misc]
+        settings.window = 3  # type: ignore[misc]  # it is frozen

@@ -115,13 +115,13 @@ def rights(client: redis.Redis) -> Finding:
 
 def _steps(client: redis.Redis, key: str) -> dict[str, Callable[[], object]]:
     def subscribed() -> None:
-        with contextlib.closing(client.pubsub()) as listener:  # type: ignore[no-untyped-call]
+        with contextlib.closing(client.pubsub()) as listener:  # type: ignore[no-untyped-call]  # it has no types
             listener.subscribe(f"{PREFIX}/0.celery.pidbox")
             listener.parse_response(block=True)
 
     def watched() -> None:
         with client.pipeline() as pipe:
-            pipe.watch(f"{key}:text")  # type: ignore[no-untyped-call]
+            pipe.watch(f"{key}:text")  # type: ignore[no-untyped-call]  # it has no types
             pipe.multi()
             pipe.get(f"{key}:text")
             pipe.execute()
