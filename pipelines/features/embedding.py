@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from pipelines.features.columns import feature_fields
-from pipelines.roberta.states import States
+from pipelines.roberta.states import LAST_FIRST, LAST_TOKENS, States
 from pipelines.spec import FeatureSpec, Pooling
 
 
@@ -25,7 +25,7 @@ class Embedding:
             raise ValueError("an embedding without pooling: this is a bug")
         self.spec = spec
         self._pooling = spec.pooling
-        self.first_only = spec.pooling is Pooling.CLS
+        self.needs = LAST_FIRST if spec.pooling is Pooling.CLS else LAST_TOKENS
 
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
@@ -41,9 +41,9 @@ class Embedding:
 def pool(states: States, pooling: Pooling) -> torch.Tensor:
     """One float32 vector per document, *shape* ``[documents, hidden]``; sums are float32 in every number format."""
     if pooling is Pooling.CLS:
-        return states.first.float()
+        return states.first().float()
     reduced: torch.Tensor = torch.segment_reduce(
-        states.all_tokens().float(), str(pooling), offsets=states.packing.cu_seqlens.long(), axis=0, unsafe=True
+        states.tokens().float(), str(pooling), offsets=states.packing.cu_seqlens.long(), axis=0, unsafe=True
     )
     return reduced
 

@@ -19,7 +19,7 @@ from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.invariant import invariant_form
 from pipelines.roberta.layout import CLASSIFIER, classifier_of
 from pipelines.roberta.linear import linear_form
-from pipelines.roberta.states import States
+from pipelines.roberta.states import LAST_FIRST, States
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
 from pipelines.spec import Dtype, FeatureSpec
@@ -31,7 +31,7 @@ class Labels:
     The head is float32 whatever the encoder's dtype: it costs nothing, and close calls stay close to float32's.
     """
 
-    first_only = True
+    needs = LAST_FIRST
 
     def __init__(self, spec: FeatureSpec, device: torch.device, *, batch_invariant: bool = False) -> None:
         self.spec = spec
@@ -52,7 +52,7 @@ class Labels:
         return feature_fields(self.spec)
 
     def compute(self, states: States) -> tuple[npt.NDArray[Any], ...]:
-        inner = self._dense.activated(states.first.float())
+        inner = self._dense.activated(states.first().float())
         scores = F.softmax(self._project(inner), dim=-1).cpu().numpy()
         return scores.argmax(axis=1).astype(np.int32), scores.max(axis=1), scores
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.roberta.states import States
+from pipelines.roberta.states import Needs, States
 from pipelines.spec import FeatureSpec
 
 
@@ -17,8 +17,8 @@ class Feature(Protocol):
 
     spec: FeatureSpec
     nbytes: int
-    first_only: bool
-    """Whether the vectors of ``<s>`` are all it reads."""
+    needs: Needs
+    """The hidden states that it reads."""
 
     def fields(self) -> list[pa.Field]:
         """The dataset columns that this feature fills; their names are ``spec.columns``."""

@@ -13,6 +13,7 @@ from pipelines.features.embedding import Embedding
 from pipelines.features.labels import Labels
 from pipelines.features.protocol import Feature
 from pipelines.roberta.encoder import Encoder
+from pipelines.roberta.states import Needs
 from pipelines.spec import FeatureKind, FeatureSpec, ModelRef, RunSpec
 
 
@@ -23,12 +24,12 @@ class SharedForward:
         self.model = model
         self.encoder = encoder
         self.features = tuple(features)
-        self._first_only = all(feature.first_only for feature in features)
+        self._needs = Needs.union(feature.needs for feature in features)
 
     def compute(self, rows: Sequence[npt.NDArray[np.int32]]) -> list[tuple[npt.NDArray[Any], ...]]:
         """One forward pass over a micro-batch; the columns of each feature, documents in the order of ``rows``."""
         with torch.inference_mode():
-            states = self.encoder.forward(rows, first_only=self._first_only)
+            states = self.encoder.forward(rows, needs=self._needs)
             return [feature.compute(states) for feature in self.features]
 
 

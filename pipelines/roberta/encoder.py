@@ -23,7 +23,7 @@ from pipelines.roberta.invariant import invariant_form
 from pipelines.roberta.layout import account
 from pipelines.roberta.linear import Linear, LinearForm, linear_form
 from pipelines.roberta.packing import Packing, pack, position_ids
-from pipelines.roberta.states import States
+from pipelines.roberta.states import LAST_TOKENS, Needs, States
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
 from pipelines.spec import Dtype, ModelRef
@@ -109,21 +109,34 @@ class Encoder:
         return cls(config, read, device, dtype, batch_invariant=batch_invariant)
 
     @torch.inference_mode()
-    def forward(self, rows: Sequence[npt.NDArray[np.int32]], *, first_only: bool = False) -> States:
-        """The last layer's vectors of several documents, each attending to itself alone.
+    def forward(self, rows: Sequence[npt.NDArray[np.int32]], needs: Needs = LAST_TOKENS) -> States:
+        """The hidden states that are needed of several documents, each attending to itself alone.
 
-        With ``first_only`` the last layer is computed for the first token of each document, exactly as it would be.
-        *Shape:* rows ``[documents][tokens]``, ids with special tokens.
+        Layers above those needed are not computed, and where the last is needed for the first token of each document
+        only, it is computed for those, exactly as it would be. *Shape:* rows ``[documents][tokens]``, ids with special
+        tokens.
         """
         ids, packing = pack(rows, self.device)
         embedded = F.embedding(ids, self._words) + self._type
         hidden = self._normalize(
             embedded + F.embedding(position_ids(packing, self.config.pad_token_id), self._positions), self._norm
         )
-        for layer in self._layers[:-1]:
+        needs = needs.of(len(self._layers))
+        wanted = needs.tokens | needs.firsts
+        tokens, firsts = {}, {}
+        for number, layer in enumerate(self._layers):
+            if number in wanted:
+                tokens[number] = hidden
+            if number == max(wanted):
+                break
+            if layer.query is not None:
+                (tokens if number + 1 in needs.tokens else firsts)[number + 1] = self._last(
+                    layer, hidden, packing, first_only=number + 1 not in needs.tokens
+                )
+                break
             query, key, value = layer.projected(hidden).view(len(hidden), 3, *self._heads).unbind(1)
             hidden = self._after_attention(layer, packed_attention(query, key, value, packing), hidden)
-        return self._last(self._layers[-1], hidden, packing, first_only=first_only)
+        return States(packing, len(self._layers), tokens, firsts)
 
     def shallow(self) -> Encoder:
         """The same encoder with its first and last layer only: enough to measure how fast layers are."""
@@ -135,17 +148,14 @@ class Encoder:
     def _heads(self) -> tuple[int, int]:
         return self.config.num_attention_heads, self.config.hidden_size // self.config.num_attention_heads
 
-    def _last(self, layer: Layer, hidden: torch.Tensor, packing: Packing, *, first_only: bool) -> States:
+    def _last(self, layer: Layer, hidden: torch.Tensor, packing: Packing, *, first_only: bool) -> torch.Tensor:
+        """The last layer's vectors: of all tokens, or of the first of each document."""
         assert layer.query is not None, "the last layer was not loaded as one: this is a bug"
         key, value = layer.projected(hidden).view(len(hidden), 2, *self._heads).unbind(1)
-        firsts = packing.cu_seqlens[:-1]
-        asked = hidden[firsts] if first_only else hidden
+        asked = hidden[packing.cu_seqlens[:-1]] if first_only else hidden
         query = layer.query(asked).view(len(asked), *self._heads)
-        if first_only:
-            attended = first_attention(query, key, value, packing)
-            return States(packing, self._after_attention(layer, attended, asked), None)
-        tokens = self._after_attention(layer, packed_attention(query, key, value, packing), hidden)
-        return States(packing, tokens[firsts], tokens)
+        attend = first_attention if first_only else packed_attention
+        return self._after_attention(layer, attend(query, key, value, packing), asked)
 
     def _after_attention(self, layer: Layer, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         hidden = self._normalize(layer.attended.added(attended.flatten(1), hidden), layer.attended_norm)

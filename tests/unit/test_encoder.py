@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from pipelines.errors import InputError
 from pipelines.roberta.activations import ACTIVATIONS
@@ -16,6 +17,7 @@ from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.linear import PlainLinear, linear_form, takes_int8
 from pipelines.roberta.onednn import PackedLinear, QuantizedLinear
 from pipelines.roberta.quantized import quantize, quantized_weight
+from pipelines.roberta.states import LAST_FIRST, Needs
 from pipelines.spec import Dtype
 
 CPU = torch.device("cpu")
@@ -29,15 +31,41 @@ def test_the_first_tokens_are_the_same_without_the_others(tiny_model: Path, dtyp
     encoder = Encoder.load(find(str(tiny_model)), CPU, dtype)
     random = np.random.default_rng(0)
     rows = [np.concatenate(([0], random.integers(5, 500, length - 1))).astype(np.int32) for length in LENGTHS]
-    whole, firsts = encoder.forward(rows), encoder.forward(rows, first_only=True)
-    assert firsts.tokens is None
-    assert firsts.first.shape == whole.first.shape == (len(LENGTHS), encoder.config.hidden_size)
-    assert (firsts.first.float() - whole.first.float()).abs().max() <= tolerance
-    tokens = whole.all_tokens()
+    whole, firsts = encoder.forward(rows), encoder.forward(rows, LAST_FIRST)
+    assert firsts.first().shape == whole.first().shape == (len(LENGTHS), encoder.config.hidden_size)
+    assert (firsts.first().float() - whole.first().float()).abs().max() <= tolerance
+    tokens = whole.tokens()
     assert len(tokens) == sum(LENGTHS)
-    assert torch.equal(whole.first, tokens[whole.packing.cu_seqlens[:-1]])
+    assert torch.equal(whole.first(), tokens[whole.packing.cu_seqlens[:-1]])
     with pytest.raises(ValueError, match="had not asked for"):
-        firsts.all_tokens()
+        firsts.tokens()
+
+
+def test_any_layer_is_left_that_is_asked_for(tiny_model: Path) -> None:
+    encoder = Encoder.load(find(str(tiny_model)), CPU, Dtype.FLOAT32)
+    oracle = transformers.AutoModel.from_pretrained(tiny_model, attn_implementation="eager").eval()
+    layers = encoder.config.num_hidden_layers
+    rows = [np.array([0, *range(10, 10 + length), 2], np.int32) for length in (9, 5, 1)]
+    wanted = [oracle(input_ids=torch.tensor(np.array([row])), output_hidden_states=True).hidden_states for row in rows]
+    for asked in ((0,), (1,), (-1, -2), tuple(range(layers + 1))):
+        states = encoder.forward(rows, Needs(tokens=frozenset(asked)))
+        assert len(states.kept_tokens) == len(asked)
+        assert not states.kept_firsts
+        for number in asked:
+            expected = torch.cat([hidden[number][0] for hidden in wanted])
+            assert (states.tokens(number) - expected).abs().max() <= 1e-5
+    states = encoder.forward(rows, Needs(tokens=frozenset({1}), firsts=frozenset({0, -1})))
+    for number in (0, -1):
+        assert (states.first(number) - torch.cat([hidden[number][:, 0] for hidden in wanted])).abs().max() <= 1e-5
+
+
+def test_layers_above_those_needed_are_not_computed(tiny_model: Path) -> None:
+    encoder = Encoder.load(find(str(tiny_model)), CPU, Dtype.FLOAT32)
+    encoder._layers[1:] = []  # what is not there cannot be computed
+    states = encoder.forward([np.array([0, 10, 2], np.int32)], Needs(firsts=frozenset({0})))
+    assert states.first(0).shape == (1, encoder.config.hidden_size)
+    with pytest.raises(ValueError, match="no hidden state 9"):
+        states.first(9)
 
 
 def test_there_is_a_form_for_every_format() -> None:

@@ -110,7 +110,7 @@ def test_the_measurement_leaves_out_what_it_has_no_time_or_memory_for(
 def test_a_shallow_encoder_is_the_same_in_two_layers(tiny_model: Path) -> None:
     encoder = Encoder.load(find(str(tiny_model)), torch.device("cpu"), Dtype.FLOAT32)
     row = np.arange(5, 25, dtype=np.int32)
-    whole, shallow = encoder.forward([row]).first, encoder.shallow().forward([row]).first
+    whole, shallow = encoder.forward([row]).first(), encoder.shallow().forward([row]).first()
     assert torch.equal(whole, shallow)  # the tiny model has no more
     assert candidates(torch.device("cpu")) == CPU_CANDIDATES
 
