@@ -123,7 +123,8 @@ class Encoder:
         )
         needs = needs.of(len(self._layers))
         wanted = needs.tokens | needs.firsts
-        tokens, firsts = {}, {}
+        tokens: dict[int, torch.Tensor] = {}
+        firsts: dict[int, torch.Tensor] = {}
         for number, layer in enumerate(self._layers):
             if number in wanted:
                 tokens[number] = hidden
