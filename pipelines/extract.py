@@ -6,7 +6,7 @@ without it. A lost device raises ProcessError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,15 +18,17 @@ import torch
 from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
 from pipelines.errors import SurroundingsError
 from pipelines.features.columns import feature_fields
-from pipelines.features.shared import SharedForward, load_features
+from pipelines.features.inputs import Inputs, Reading, Unfit
+from pipelines.features.shared import SharedForward, load_features, text_reading
+from pipelines.kept import Kept
 from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.cost import token_costs
 from pipelines.roberta.failures import is_out_of_memory
 from pipelines.roberta.linear import takes_int8
-from pipelines.roberta.tokenizer import Encoded, Tokenizer
-from pipelines.spec import Dtype, KeptColumn, ModelRef, RunSpec
+from pipelines.roberta.tokenizer import Tokenizer
+from pipelines.spec import Dtype, KeptColumn, Long, ModelRef, RunSpec
 from pipelines.suspicion import NO_SUSPICION, Suspicion
 from pipelines.token_budget import TokenBudget, budget_of
 from pipelines.work import Taking, Work
@@ -56,7 +58,8 @@ class Extracted:
 
 def row_schema(spec: RunSpec) -> pa.Schema:
     """The columns of a run's dataset; no model is loaded for it."""
-    return _row_schema([column for feature in spec.features for column in feature_fields(feature)], spec.corpus.keep)
+    fields = [column for feature in spec.features for column in feature_fields(feature)]
+    return _row_schema(fields, spec.corpus.keep, windows=spec.long.policy is Long.WINDOW)
 
 
 class Extractor:
@@ -94,8 +97,9 @@ class Extractor:
         models = {model.tokenizer_digest + model.digest: model for model in _models(spec)}
         for model in models.values():
             verify(model)
-        self._tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
-        self._forwards = load_features(spec, self._device)
+        tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
+        self._forwards = load_features(spec, self._device, tokenizers)
+        self._measuring = text_reading(spec, spec.model, tokenizers[spec.model.tokenizer_digest])
         known = {} if budgets is None else budgets
         self._budgets = [budget_of(forward, spec.dtype, given=token_budget, known=known) for forward in self._forwards]
         encoders = {id(forward.encoder): forward.encoder.nbytes for forward in self._forwards}
@@ -119,27 +123,31 @@ class Extractor:
         work = Work(batch.documents, on_taking, suspicion)
         if self._once:
             work.find_repeats()
-        used = self._tokenize(work, self.spec.model, on_progress)
+        sight = self._sight(self.spec.model, self._measuring)
+        read = {sight: self._read(work, self._measuring, on_progress)}
+        passes = []
         for number, (forward, budget) in enumerate(zip(self._forwards, self._budgets, strict=True), start=1):
-            rows = used
-            if self._sight(forward.model) != self._sight(self.spec.model):
-                rows = self._tokenize(work, forward.model, on_progress)
-            last = number == len(self._forwards)
-            costs = token_costs(list(map(len, rows)), forward.encoder.config)
+            sight = self._sight(forward.model, forward.reading)
+            if sight not in read:
+                read[sight] = self._read(work, forward.reading, on_progress)
+            kept = Kept([read[sight].get(index) for index in range(len(work.documents))])
+            passes.append(kept)
+            costs = token_costs(kept.lengths, forward.encoder.config)
             for alive in work.groups():
-                for group in budget.micro_batches(costs[alive]):
-                    for part in self._compute(work, forward, rows, alive[group], budget, costs):
-                        on_progress(len(part) if last else 0, sum(len(rows[index]) for index in part))
+                rows = kept.rows_of(alive)
+                for group in budget.micro_batches(costs[rows]):
+                    for part in self._compute(work, forward, kept, rows[group], budget, costs):
+                        finished = int(kept.last[part].sum()) if number == len(self._forwards) else 0
+                        on_progress(finished, int(kept.lengths[part].sum()))
         on_taking("", ())
         if work.repeats:
             work.fill_repeats()
             on_progress(len(work.repeats), 0)
-        return self._assemble(batch, work)
+        return self._assemble(batch, work, read[self._sight(self.spec.model, self._measuring)], passes)
 
-    def _tokenize(self, work: Work, model: ModelRef, on_progress: Progress) -> list[npt.NDArray[np.int32]]:
-        """Ids of each document, as one model sees it; empty for documents that were rejected."""
-        rows: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)] * len(work.documents)
-        measured = self._sight(model) == self._sight(self.spec.model)
+    def _read(self, work: Work, reading: Reading, on_progress: Progress) -> dict[int, Inputs]:
+        """The inputs of each document, by its index; none of documents that were rejected."""
+        read: dict[int, Inputs] = {}
         chunks = (
             alive[start : start + TOKENIZE_DOCUMENTS]
             for alive in work.groups()
@@ -151,44 +159,42 @@ class Extractor:
                 part = pending.pop()
                 work.on_taking("tokenise", part)
                 try:
-                    encoded = self._encode([work.documents[index] for index in part], model)
+                    inputs = reading.read([work.documents[index] for index in part])
                 except Exception as error:
                     pending += work.split_or_reject(part, error)
                     continue
-                for index, begin, end in zip(part, encoded.offsets, encoded.offsets[1:], strict=False):
-                    rows[index] = encoded.ids[begin:end]
-                if measured:
-                    work.n_tokens[part], work.n_used[part] = encoded.n_tokens, encoded.n_used
+                for index, one in zip(part.tolist(), inputs, strict=True):
+                    if isinstance(one, Unfit):
+                        work.reject(index, one.reason, one.detail)
+                    else:
+                        read[index] = one
             on_progress(0, 0)
-        return rows
+        return read
 
-    def _encode(self, documents: Sequence[Document], model: ModelRef) -> Encoded:
-        texts = [self.spec.prefix + document.text for document in documents]
-        digest, max_tokens = self._sight(model)
-        return self._tokenizers[digest].encode(texts, [document.pair for document in documents], max_tokens)
-
-    def _sight(self, model: ModelRef) -> tuple[str, int]:
-        """What a model sees of a text depends on these alone: its tokenizer, and how many tokens it takes."""
-        return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit)
+    def _sight(self, model: ModelRef, reading: Reading) -> Hashable:
+        """What a model is given of a text depends on these alone: its tokenizer, how many tokens it takes, and how
+        the text is read.
+        """
+        return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit), reading.key
 
     def _compute(
         self,
         work: Work,
         forward: SharedForward,
-        rows: Sequence[npt.NDArray[np.int32]],
+        kept: Kept,
         group: npt.NDArray[np.intp],
         budget: TokenBudget,
         costs: npt.NDArray[np.float64],
     ) -> Iterator[npt.NDArray[np.intp]]:
-        """Forward a micro-batch, in halves of halves where it fails; yields what is done, piece by piece."""
+        """Forward a micro-batch of rows, in halves of halves where it fails; yields what is done, piece by piece."""
         pending = [group]
         while pending:
             part = pending.pop()
-            work.on_taking("forward", part)
+            work.on_taking("forward", np.unique(kept.owners[part]))
             try:
-                computed = forward.compute([rows[index] for index in part])
+                computed = forward.compute([kept.rows[row] for row in part])
             except Exception as error:
-                pieces = work.split_or_reject(part, error)
+                pieces = work.split_or_reject(part, error, kept.owners)
                 pending += pieces
                 if pieces and is_out_of_memory(error):
                     budget.lower(pieces, costs)
@@ -196,35 +202,43 @@ class Extractor:
                 if pieces:
                     continue
             else:
-                for feature, values in zip(forward.features, computed, strict=True):
-                    for column, array in zip(feature.spec.columns, values, strict=True):
-                        work.store(column, part, array)
+                for number, (feature, values) in enumerate(zip(forward.features, computed, strict=True)):
+                    for index in kept.store(number, part, values):
+                        column = feature.spec.columns[0]
+                        work.reject(index, Reason.NOT_FINITE, f"Column {column} is not a finite number.")
             yield part
 
-    def _assemble(self, batch: Batch, work: Work) -> Extracted:
-        alive = work.alive()
-        warnings = list(batch.warnings)
-        table = self._table(work, alive, warnings) if len(alive) else self.schema.empty_table()
+    def _assemble(self, batch: Batch, work: Work, measured: Mapping[int, Inputs], passes: Sequence[Kept]) -> Extracted:
+        alive, warnings = work.alive(), list(batch.warnings)
+        inputs = [measured[index] for index in work.sources(alive).tolist()]
+        table = self._table(work, inputs, passes, warnings) if len(alive) else self.schema.empty_table()
         numbers = iter(range(len(work.documents)))
         found = (item if isinstance(item, Reject) else work.rejected.get(next(numbers)) for item in batch.items)
-        n_tokens, n_used = work.n_tokens[alive], work.n_used[alive]
         return Extracted(
             table=table,
             rejects=[reject for reject in found if reject is not None],
             warnings=warnings,
-            tokens=int(n_tokens.sum()),
-            tokens_used=int(n_used.sum()),
-            truncated=int((n_used < n_tokens).sum()),
+            tokens=sum(one.n_tokens for one in inputs),
+            tokens_used=sum(one.n_used for one in inputs),
+            truncated=sum(one.n_used < one.n_tokens for one in inputs),
             repeated=sum(index not in work.rejected for index in work.repeats),
         )
 
-    def _table(self, work: Work, alive: npt.NDArray[np.intp], warnings: list[Reject]) -> pa.Table:
-        documents = [work.documents[index] for index in alive]
+    def _table(self, work: Work, inputs: Sequence[Inputs], passes: Sequence[Kept], warnings: list[Reject]) -> pa.Table:
+        alive = work.alive()
+        documents, sources = [work.documents[index] for index in alive], work.sources(alive)
         columns: list[pa.Array] = [pa.array([document.id for document in documents], pa.string())]
-        features = {id(feature.spec): feature for forward in self._forwards for feature in forward.features}
+        made = {
+            id(feature.spec): feature.columns(*kept.values(number, sources))
+            for forward, kept in zip(self._forwards, passes, strict=True)
+            for number, feature in enumerate(forward.features)
+        }
         for spec in self.spec.features:
-            columns += features[id(spec)].columns([work.values(column, alive) for column in spec.columns])
-        columns += [pa.array(counts[alive], pa.int32()) for counts in (work.n_tokens, work.n_used)]
+            columns += made[id(spec)]
+        columns += [pa.array([one.n_tokens for one in inputs], pa.int32())]
+        columns += [pa.array([one.n_used for one in inputs], pa.int32())]
+        if self.spec.long.policy is Long.WINDOW:
+            columns.append(pa.array([len(one.rows) for one in inputs], pa.int32()))
         columns.append(pa.array([input_digest(document.text, document.pair) for document in documents], pa.binary(16)))
         for number, kept in enumerate(self.spec.corpus.keep):
             columns.append(_kept_column(documents, number, kept, warnings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +30,8 @@ class Work:
     rejected: dict[int, Reject] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
     """Documents that are not computed, and the one before with the same text that is."""
-    n_tokens: npt.NDArray[np.int32] = field(init=False)
-    n_used: npt.NDArray[np.int32] = field(init=False)
-    _values: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.n_tokens = np.zeros(len(self.documents), np.int32)
-        self.n_used = np.zeros(len(self.documents), np.int32)
         for index, guilt in self.suspicion.guilty.items():
             document = self.documents[index]
             self.rejected[index] = reject_of(document, Stage.EXTRACT, guilt.reason, guilt.detail, guilt.attempts)
@@ -67,22 +61,26 @@ class Work:
                 self.rejected[index] = reject_of(
                     self.documents[index], reject.stage, reject.reason, reject.detail, reject.attempts
                 )
-        targets, sources = (np.fromiter(part, np.intp) for part in (self.repeats.keys(), self.repeats.values()))
-        for array in (self.n_tokens, self.n_used, *self._values.values()):
-            array[targets] = array[sources]
 
     def alive(self) -> npt.NDArray[np.intp]:
         """Indices of the documents that were not rejected."""
         return np.array([index for index in range(len(self.documents)) if index not in self.rejected], np.intp)
 
+    def sources(self, alive: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """The documents that were computed for these: each itself, or the one before with the same text."""
+        return np.array([self.repeats.get(index, index) for index in alive.tolist()], np.intp)
+
     def reject(self, index: int, reason: Reason, detail: str) -> None:
         """Set one document aside."""
         self.rejected[int(index)] = reject_of(self.documents[index], Stage.EXTRACT, reason, detail)
 
-    def split_or_reject(self, part: npt.NDArray[np.intp], error: Exception) -> list[npt.NDArray[np.intp]]:
-        """What to try instead of ``part``, last first: its halves; nothing for one document, which is rejected.
+    def split_or_reject(
+        self, part: npt.NDArray[np.intp], error: Exception, owners: npt.NDArray[np.intp] | None = None
+    ) -> list[npt.NDArray[np.intp]]:
+        """What to try instead of ``part``, last first: its halves; nothing for a single one, which is rejected.
 
-        Raises ProcessError where the device is lost, and passes exceptions on that are not the documents' fault.
+        ``part`` are documents, or rows of ids whose documents ``owners`` has. Raises ProcessError where the device is
+        lost, and passes exceptions on that are not the documents' fault.
         """
         if isinstance(error, PenstockError):
             raise error
@@ -95,22 +93,8 @@ class Work:
             torch.cuda.empty_cache()  # does nothing where CUDA is not in use
         if len(part) == 1:
             finite = Reason.NOT_FINITE if isinstance(error, FloatingPointError) else Reason.CRASH
-            self.reject(part[0], Reason.OUT_OF_MEMORY if memory else finite, detail)
+            owner = part[0] if owners is None else owners[part[0]]
+            self.reject(owner, Reason.OUT_OF_MEMORY if memory else finite, detail)
             return []
         middle = len(part) // 2
         return [part[middle:], part[:middle]]
-
-    def store(self, column: str, part: npt.NDArray[np.intp], array: npt.NDArray[Any]) -> None:
-        """Keep the values of a column for some documents; those that are not finite reject theirs."""
-        if column not in self._values:
-            self._values[column] = np.zeros((len(self.documents), *array.shape[1:]), array.dtype)
-        self._values[column][part] = array
-        if np.issubdtype(array.dtype, np.floating):
-            finite = np.isfinite(array).reshape(len(part), -1).all(axis=1)
-            for index in part[~finite]:
-                self.reject(index, Reason.NOT_FINITE, f"Column {column} is not a finite number.")
-
-    def values(self, column: str, alive: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-        """A column's values of some documents, in their order."""
-        kept = self._values[column]
-        return kept if len(alive) == len(kept) else kept[alive]

@@ -28,7 +28,8 @@ from pipelines.parts.replay_mark import read_mark, replay_command
 from pipelines.parts.run_document import RunDocument, Transport, load, put_if_absent
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
-from pipelines.spec import CorpusSpec, FeatureSpec, RunSpec, to_json
+from pipelines.spec import CorpusSpec, RunSpec
+from pipelines.spec.difference import difference
 from tasks.ledger import Counts, Ledger
 
 LEFT_BEHIND_S = 24 * 3600.0
@@ -103,7 +104,7 @@ def refuse_other_spec(out: Path, there: RunSpec, asked: RunSpec) -> None:
     """Raises ForeignFolderError where a folder's spec is not the one that is asked for."""
     if there.fingerprint() != asked.fingerprint():
         raise ForeignFolderError(
-            f"{out} belongs to another run: {_difference(there, asked)}.",
+            f"{out} belongs to another run: {difference(there, asked)}.",
             "Choose another --out, or repeat the command that made it.",
         )
 
@@ -254,47 +255,3 @@ def _check_same_files(there: CorpusSpec, asked: CorpusSpec) -> None:
             )
     if all(old.uri == new.uri for old, new in zip(there.shards, asked.shards, strict=True)):
         check_unchanged(there)
-
-
-def _difference(there: RunSpec, asked: RunSpec) -> str:
-    """The first thing in which two specs differ, for a person."""
-    files, wanted = ([shard.name for shard in spec.corpus.shards] for spec in (there, asked))
-    if files != wanted:
-        return f"it reads {_listed(files)}, asked for was {_listed(wanted)}"
-    if there.model.digest != asked.model.digest:
-        changed = " with other content" if there.model.source == asked.model.source else ""
-        return f"its model is {there.model.source}, asked for was {asked.model.source}{changed}"
-    features, others = ([_described(feature) for feature in spec.features] for spec in (there, asked))
-    if features != others:
-        return f"it computes {_listed(features)}, asked for was {_listed(others)}"
-    old, new = _flat(to_json(there)), _flat(to_json(asked))
-    for key in dict.fromkeys([*old, *new]):
-        if key.endswith((".uri", ".mtime_ns", ".size", ".path", ".source", ".revision")):
-            continue
-        if old.get(key) != new.get(key):
-            return f"its {key} is {_shown(old.get(key))}, asked for was {_shown(new.get(key))}"
-    return "its spec differs"
-
-
-def _described(feature: FeatureSpec) -> str:
-    return f"{feature.pooling} embedding" if feature.pooling else f"{feature.columns[0]} by {feature.model.source}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 6 else ""
-    return ", ".join(names[:5] if more else names) + more
-
-
-def _shown(value: Any) -> str:
-    return "not set" if value is None else repr(str(value)) if isinstance(value, str) else str(value)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested JSON value as dotted keys."""
-    if isinstance(value, dict):
-        pairs = [(f"{prefix}.{key}" if prefix else str(key), item) for key, item in value.items()]
-    elif isinstance(value, list | tuple):
-        pairs = [(f"{prefix}[{index}]", item) for index, item in enumerate(value)]
-    else:
-        return {prefix: value}
-    return {key: leaf for name, item in pairs for key, leaf in _flat(item, name).items()}

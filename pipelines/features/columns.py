@@ -1,20 +1,36 @@
-"""The dataset columns of a feature, known from its spec alone: no model is loaded, no torch imported."""
+"""The dataset columns of every feature, known from its spec alone: no model is loaded, no torch imported."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.spec import FeatureKind, FeatureSpec
+from pipelines.features.vectors import vector_fields
+from pipelines.spec import (
+    EmbeddingOptions,
+    FeatureSpec,
+    LabelsOptions,
+    MultiLabelsOptions,
+    RegressionOptions,
+    Storage,
+)
 
 
 def feature_fields(spec: FeatureSpec) -> list[pa.Field]:
     """The Arrow fields of a feature's columns, named as ``spec.columns`` says."""
-    if spec.kind is FeatureKind.EMBEDDING:
-        (name,) = spec.columns
-        return [pa.field(name, pa.list_(pa.float32(), spec.model.hidden_size))]
-    label, score, scores = spec.columns
-    return [
-        pa.field(label, pa.string()),
-        pa.field(score, pa.float32()),
-        pa.field(scores, pa.list_(pa.float32(), len(spec.model.labels))),
-    ]
+    classes = len(spec.model.labels)
+    match spec.options:
+        case EmbeddingOptions(dimensions=dimensions, storage=storage):
+            return vector_fields(spec.columns[0], dimensions or spec.model.hidden_size, storage)
+        case LabelsOptions():
+            label, score, scores, *top = spec.columns
+            return [
+                pa.field(label, pa.string()),
+                pa.field(score, pa.float32()),
+                *vector_fields(scores, classes, Storage.FLOAT32),
+                *(pa.field(name, pa.list_(kind)) for name, kind in zip(top, (pa.string(), pa.float32()), strict=False)),
+            ]
+        case MultiLabelsOptions():
+            labels, scores = spec.columns
+            return [pa.field(labels, pa.list_(pa.string())), *vector_fields(scores, classes, Storage.FLOAT32)]
+        case RegressionOptions():
+            return [pa.field(name, pa.float32()) for name in spec.columns]

@@ -3,52 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 
 from pipelines.features.columns import feature_fields
-from pipelines.roberta.states import LAST_FIRST, LAST_TOKENS, States
-from pipelines.spec import FeatureSpec, Pooling
+from pipelines.features.inputs import Rows
+from pipelines.features.protocol import Values
+from pipelines.features.vectors import normalized, vector_columns
+from pipelines.roberta.states import Needs, States
+from pipelines.spec import EmbeddingOptions, FeatureSpec, Pooling
 
 
 class Embedding:
-    """Mean, ``<s>`` or element-wise maximum over the used tokens, special ones included; not normalised."""
+    """Mean, ``<s>`` or element-wise maximum over the used tokens, special ones included, of one layer or several.
+
+    Of a document in windows the mean, each window weighing as many as its tokens, and the maximum of maxima.
+    """
 
     nbytes = 0
 
     def __init__(self, spec: FeatureSpec) -> None:
-        if spec.pooling is None:
-            raise ValueError("an embedding without pooling: this is a bug")
-        self.spec = spec
-        self._pooling = spec.pooling
-        self.needs = LAST_FIRST if spec.pooling is Pooling.CLS else LAST_TOKENS
+        assert isinstance(spec.options, EmbeddingOptions)
+        self.spec, self.options = spec, spec.options
+        layers = frozenset(spec.options.layers)
+        self.needs = Needs(firsts=layers) if spec.options.pooling is Pooling.CLS else Needs(tokens=layers)
 
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, states: States) -> tuple[npt.NDArray[np.float32], ...]:
-        return (pool(states, self._pooling).cpu().numpy(),)
+    def compute(self, states: States) -> tuple[Values, ...]:
+        return (pool(states, self.options).cpu().numpy(),)
 
-    def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:
-        (vectors,) = values
-        return [vector_column(vectors, self.spec.model.hidden_size)]
+    def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
+        merge = rows.max if self.options.pooling is Pooling.MAX else rows.mean
+        vectors = merge(values[0])[:, : self.options.dimensions]
+        return vector_columns(normalized(vectors) if self.options.normalize else vectors, self.options.storage)
 
 
-def pool(states: States, pooling: Pooling) -> torch.Tensor:
-    """One float32 vector per document, *shape* ``[documents, hidden]``; sums are float32 in every number format."""
-    if pooling is Pooling.CLS:
-        return states.first().float()
+def pool(states: States, options: EmbeddingOptions) -> torch.Tensor:
+    """One float32 vector per row, *shape* ``[rows, hidden]``; sums are float32 in every number format."""
+    if options.pooling is Pooling.CLS:
+        return mixed([states.first(layer) for layer in options.layers], options.weights)
+    tokens = mixed([states.tokens(layer) for layer in options.layers], options.weights)
     reduced: torch.Tensor = torch.segment_reduce(
-        states.tokens().float(), str(pooling), offsets=states.packing.cu_seqlens.long(), axis=0, unsafe=True
+        tokens, str(options.pooling), offsets=states.packing.cu_seqlens.long(), axis=0, unsafe=True
     )
     return reduced
 
 
-def vector_column(vectors: npt.NDArray[np.float32], width: int) -> pa.Array:
-    """Vectors as a column of fixed-size lists. *Shape:* vectors ``[documents, width]``."""
-    values = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(pa.float32(), width))
+def mixed(layers: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """The weighted sum of layers' vectors, or their mean where there are no weights, in float32."""
+    if len(layers) == 1 and not weights:
+        return layers[0].float()
+    shares = weights or [1 / len(layers)] * len(layers)
+    total = torch.zeros_like(layers[0], dtype=torch.float32)
+    for vectors, share in zip(layers, shares, strict=True):
+        total.add_(vectors.float(), alpha=share)
+    return total

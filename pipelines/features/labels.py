@@ -1,63 +1,56 @@
-"""Labels: a sequence classifier's verdict on each document, or on each pair."""
+"""Labels: a single-label classifier's verdict on each document, or on each pair."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
-from pipelines.errors import InputError
+from pipelines.features.classifier import Classifier
 from pipelines.features.columns import feature_fields
-from pipelines.features.embedding import vector_column
-from pipelines.roberta.config import parse_config, read_json
-from pipelines.roberta.invariant import invariant_form
-from pipelines.roberta.layout import CLASSIFIER, classifier_of
-from pipelines.roberta.linear import linear_form
+from pipelines.features.inputs import Rows
+from pipelines.features.protocol import Values
+from pipelines.features.vectors import vector_columns
 from pipelines.roberta.states import LAST_FIRST, States
-from pipelines.roberta.tensors import stored_tensors
-from pipelines.roberta.weights import load_weights
-from pipelines.spec import Dtype, FeatureSpec
+from pipelines.spec import FeatureSpec, LabelsOptions, Storage
 
 
 class Labels:
-    """Dense, tanh and projection of ``<s>``, then softmax: the best class's name, its score, and all scores.
+    """The best class's name, its probability, and all probabilities; on demand the best few of both.
 
-    The head is float32 whatever the encoder's dtype: it costs nothing, and close calls stay close to float32's.
+    Of a document in windows the probabilities are the means of the windows', each weighing as many as its tokens.
     """
 
     needs = LAST_FIRST
 
     def __init__(self, spec: FeatureSpec, device: torch.device, *, batch_invariant: bool = False) -> None:
+        assert isinstance(spec.options, LabelsOptions)
         self.spec = spec
-        folder = Path(spec.model.path)
-        config = parse_config(read_json(folder / "config.json"), spec.model.path)
-        head = classifier_of(stored_tensors(folder), config, spec.model.path)
-        if not head:
-            raise InputError(f"{spec.model.source} has no classifier.", "Name a model that was fine-tuned on labels.")
-        weights = load_weights(head, device, torch.float32)
-        form = linear_form(Dtype.FLOAT32, torch.float32, device, "tanh")
-        if batch_invariant:
-            form = invariant_form(form, torch.float32, device)
-        dense, dense_bias, project, project_bias = (weights[name] for name in CLASSIFIER)
-        self._dense, self._project = form(dense, dense_bias), form(project, project_bias)
-        self.nbytes = self._dense.nbytes + self._project.nbytes
+        self._top_k = spec.options.top_k
+        self._classifier = Classifier(spec.model, device, batch_invariant=batch_invariant)
+        self.nbytes = self._classifier.nbytes
 
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, states: States) -> tuple[npt.NDArray[Any], ...]:
-        inner = self._dense.activated(states.first().float())
-        scores = F.softmax(self._project(inner), dim=-1).cpu().numpy()
-        return scores.argmax(axis=1).astype(np.int32), scores.max(axis=1), scores
+    def compute(self, states: States) -> tuple[Values, ...]:
+        return (F.softmax(self._classifier(states.first()), dim=-1).cpu().numpy(),)
 
-    def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:
-        classes, score, scores = values
+    def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
+        scores = rows.mean(values[0])
         names = pa.array(self.spec.model.labels, pa.string())
-        label = pa.DictionaryArray.from_arrays(pa.array(classes, pa.int32()), names).cast(pa.string())
-        return [label, pa.array(score, pa.float32()), vector_column(scores, len(self.spec.model.labels))]
+        label = names.take(pa.array(scores.argmax(axis=1)))
+        columns = [label, pa.array(scores.max(axis=1), pa.float32()), *vector_columns(scores, Storage.FLOAT32)]
+        if not self._top_k:
+            return columns
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : self._top_k]
+        offsets = pa.array(np.arange(len(scores) + 1, dtype=np.int32) * self._top_k)
+        chosen = np.take_along_axis(scores, best, axis=1)
+        return [
+            *columns,
+            pa.ListArray.from_arrays(offsets, names.take(pa.array(best.reshape(-1)))),
+            pa.ListArray.from_arrays(offsets, pa.array(chosen.reshape(-1), pa.float32())),
+        ]

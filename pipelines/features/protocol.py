@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.features.inputs import Rows
 from pipelines.roberta.states import Needs, States
 from pipelines.spec import FeatureSpec
 
+Values = Any
+"""What a feature keeps of some rows, one item each: an array ``[rows, ...]`` where all are alike, else a list."""
+
 
 class Feature(Protocol):
-    """Something read off the last layer's token vectors, one value per document and column."""
+    """Something read off a forward pass: some values for each row of ids, and columns made of a document's rows."""
 
     spec: FeatureSpec
     nbytes: int
@@ -24,10 +27,10 @@ class Feature(Protocol):
         """The dataset columns that this feature fills; their names are ``spec.columns``."""
         ...
 
-    def compute(self, states: States) -> tuple[npt.NDArray[Any], ...]:
-        """One array per column. *Shape:* each ``[documents, ...]``."""
+    def compute(self, states: States) -> tuple[Values, ...]:
+        """What is kept of the rows of a micro-batch. Floats that are not finite reject their documents."""
         ...
 
-    def columns(self, values: Sequence[npt.NDArray[Any]]) -> list[pa.Array]:
-        """The arrays of :meth:`compute`, of any number of documents, as dataset columns."""
+    def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
+        """What was kept of any documents' rows, as dataset columns: one value per document."""
         ...

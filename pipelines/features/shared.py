@@ -1,59 +1,82 @@
-"""Features that share an encoder and a tokenizer share a forward pass."""
+"""Features that share an encoder, and read documents alike, share a forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from pipelines.features.embedding import Embedding
+from pipelines.features.inputs import Ids, Reading
 from pipelines.features.labels import Labels
-from pipelines.features.protocol import Feature
+from pipelines.features.multi_labels import MultiLabels
+from pipelines.features.protocol import Feature, Values
+from pipelines.features.regression import Regression
+from pipelines.features.texts import TextReading
 from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.states import Needs
+from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import FeatureKind, FeatureSpec, ModelRef, RunSpec
 
 
 class SharedForward:
-    """An encoder, and every feature of a run that is read off it."""
+    """An encoder, a way to read documents for it, and every feature of a run that is read off the outcome."""
 
-    def __init__(self, model: ModelRef, encoder: Encoder, features: Sequence[Feature]) -> None:
+    def __init__(self, model: ModelRef, encoder: Encoder, reading: Reading, features: Sequence[Feature]) -> None:
         self.model = model
         self.encoder = encoder
+        self.reading = reading
         self.features = tuple(features)
         self._needs = Needs.union(feature.needs for feature in features)
 
-    def compute(self, rows: Sequence[npt.NDArray[np.int32]]) -> list[tuple[npt.NDArray[Any], ...]]:
-        """One forward pass over a micro-batch; the columns of each feature, documents in the order of ``rows``."""
+    def compute(self, rows: Sequence[Ids]) -> list[tuple[Values, ...]]:
+        """One forward pass over a micro-batch: what each feature keeps of it, in the order of ``rows``."""
         with torch.inference_mode():
             states = self.encoder.forward(rows, needs=self._needs)
             return [feature.compute(states) for feature in self.features]
 
 
-def load_features(spec: RunSpec, device: torch.device) -> list[SharedForward]:
+def load_features(spec: RunSpec, device: torch.device, tokenizers: Mapping[str, Tokenizer]) -> list[SharedForward]:
     """Load what a run's features need, each encoder once. Features keep their order within each forward pass.
 
-    Raises InputError where a model cannot be read, SurroundingsError where it does not fit into the device's memory.
+    ``tokenizers`` are by digest. Raises InputError where a model cannot be read, SurroundingsError where it does not
+    fit into the device's memory.
     """
     encoders: dict[str, Encoder] = {}
-    groups: dict[tuple[str, str], list[FeatureSpec]] = {}
+    groups: dict[Hashable, list[tuple[Reading, FeatureSpec]]] = {}
     for feature in spec.features:
-        groups.setdefault((feature.model.encoder_digest, feature.model.tokenizer_digest), []).append(feature)
+        reading = reading_of(spec, feature, tokenizers[feature.model.tokenizer_digest])
+        key = (feature.model.encoder_digest, feature.model.tokenizer_digest, reading.key)
+        groups.setdefault(key, []).append((reading, feature))
     forwards = []
-    for (encoder_digest, _), members in groups.items():
-        model = members[0].model
-        if encoder_digest not in encoders:
-            encoders[encoder_digest] = Encoder.load(model, device, spec.dtype, batch_invariant=spec.batch_invariant)
-        features = [load_feature(member, device, batch_invariant=spec.batch_invariant) for member in members]
-        forwards.append(SharedForward(model, encoders[encoder_digest], features))
+    for members in groups.values():
+        model = members[0][1].model
+        if model.encoder_digest not in encoders:
+            encoder = Encoder.load(model, device, spec.dtype, batch_invariant=spec.batch_invariant)
+            encoders[model.encoder_digest] = encoder
+        features = [load_feature(member, device, batch_invariant=spec.batch_invariant) for _, member in members]
+        forwards.append(SharedForward(model, encoders[model.encoder_digest], members[0][0], features))
     return forwards
+
+
+def reading_of(spec: RunSpec, feature: FeatureSpec, tokenizer: Tokenizer) -> Reading:
+    """How a feature's model reads documents."""
+    return text_reading(spec, feature.model, tokenizer)
+
+
+def text_reading(spec: RunSpec, model: ModelRef, tokenizer: Tokenizer) -> TextReading:
+    """How a model reads texts as they are."""
+    return TextReading(tokenizer, min(spec.max_tokens, model.token_limit), spec.prefix, spec.long)
 
 
 def load_feature(spec: FeatureSpec, device: torch.device, *, batch_invariant: bool) -> Feature:
     """The feature that a spec asks for, with its weights if it has any."""
-    if spec.kind is FeatureKind.EMBEDDING:
-        return Embedding(spec)
-    return Labels(spec, device, batch_invariant=batch_invariant)
+    match spec.kind:
+        case FeatureKind.EMBEDDING:
+            return Embedding(spec)
+        case FeatureKind.LABELS:
+            return Labels(spec, device, batch_invariant=batch_invariant)
+        case FeatureKind.MULTI_LABELS:
+            return MultiLabels(spec, device, batch_invariant=batch_invariant)
+        case FeatureKind.REGRESSION:
+            return Regression(spec, device, batch_invariant=batch_invariant)

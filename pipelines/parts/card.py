@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pipelines.parts.meanings import column_meanings
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.summary import Summary
-from pipelines.spec import FeatureKind, RunSpec
+from pipelines.spec import RunSpec
 
 _FRONT = """---
 configs:
@@ -61,19 +62,11 @@ def _meanings(spec: RunSpec) -> dict[str, str]:
         "id": "the document's id",
         "n_tokens": "tokens of the document, special tokens included",
         "n_used": "of these, tokens that were used",
+        "n_windows": f"windows of at most {spec.max_tokens} tokens that it was read in",
         "input_digest": "BLAKE2b-128 of the exact text",
     }
     for feature in spec.features:
-        model = feature.model.source
-        if feature.kind is FeatureKind.EMBEDDING:
-            found[feature.columns[0]] = (
-                f"{feature.pooling} of the last layer's token vectors of {model}, not normalised"
-            )
-            continue
-        label, score, scores = feature.columns
-        found[label] = f"the class that {model} gives"
-        found[score] = f"its probability, the largest of `{scores}`"
-        found[scores] = f"probabilities of the classes in order: {', '.join(feature.model.labels)}"
+        found |= column_meanings(feature)
     return found | {kept.name: f"`{kept.column}` of the corpus" for kept in spec.corpus.keep}
 
 

@@ -27,14 +27,15 @@ QUARANTINE_SCHEMA = pa.schema(
 """One row per reject or warning; ``offset`` in bytes or rows, ``line`` from 1, ``excerpt`` the start of the text."""
 
 
-def row_schema(feature_fields: Sequence[pa.Field], kept: Sequence[KeptColumn]) -> pa.Schema:
-    """The dataset's columns in order (contract: *The dataset*)."""
+def row_schema(feature_fields: Sequence[pa.Field], kept: Sequence[KeptColumn], *, windows: bool = False) -> pa.Schema:
+    """The dataset's columns in order (contract: *The dataset*); ``windows``: they are counted."""
     return pa.schema(
         [
             pa.field("id", pa.string()),
             *feature_fields,
             pa.field("n_tokens", pa.int32()),
             pa.field("n_used", pa.int32()),
+            *([pa.field("n_windows", pa.int32())] if windows else []),
             pa.field("input_digest", pa.binary(16)),
             *(column.field for column in kept),
         ]

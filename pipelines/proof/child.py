@@ -13,20 +13,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from pipelines.errors import PenstockError, UnfaithfulError
 from pipelines.parts.proof_record import Proof, proof_to_json
 from pipelines.parts.store import Store
 from pipelines.proof.compare import BOUNDS, Comparison
-from pipelines.proof.subjects import Subject, subjects
+from pipelines.proof.judge import CLASSIFIES, compare
+from pipelines.proof.subjects import subjects
 from pipelines.roberta.checkpoint import verify
-from pipelines.spec import FeatureKind, FeatureSpec, ModelRef, from_json
-
-if TYPE_CHECKING:
-    from pipelines.proof.oracle import Computed
+from pipelines.spec import FeatureSpec, Long, ModelRef, from_json
 
 NICENESS = 10
 
@@ -93,29 +89,17 @@ def _prove(asked: dict[str, Any], started: float) -> Proof:
         oracle = None
         for subject in chosen:
             document = subject.document
-            ids = sights[key].ids(spec.prefix + document.text, document.pair, min(spec.max_tokens, model.token_limit))
-            if key == _key(spec.model):
-                comparison.tokens(subject.where, subject.row["n_used"], len(ids))
+            tokens = min(spec.max_tokens, model.token_limit)
+            rows = sights[key].rows(spec.prefix + document.text, document.pair, tokens, spec.long)
+            if key == _key(spec.model) and spec.long.policy is not Long.WINDOW:
+                comparison.tokens(subject.where, subject.row["n_used"], len(rows[0]))
             if key in features:
-                labelled = any(feature.kind is FeatureKind.LABELS for feature in features[key])
-                oracle = oracle or Oracle(model, classifies=labelled)
-                _compare(comparison, subject, features[key], oracle.compute(ids))
+                classifies = any(isinstance(feature.options, CLASSIFIES) for feature in features[key])
+                oracle = oracle or Oracle(model, classifies=classifies)
+                compare(comparison, subject.where, subject.row, features[key], [oracle.compute(ids) for ids in rows])
     if worst := comparison.worst():
         raise UnfaithfulError(f"The rows are not what the model gives: {worst}.")
     return comparison.proof(time.monotonic() - started)
-
-
-def _compare(comparison: Comparison, subject: Subject, features: list[FeatureSpec], computed: Computed) -> None:
-    row = subject.row
-    for feature in features:
-        where = f"{feature.columns[0]} of {subject.where}"
-        if feature.pooling is not None:
-            vector = np.array(row[feature.columns[0]], np.float32)
-            comparison.embedding(where, vector, computed.pooled(feature.pooling))
-        else:
-            label, _, scores = (row[column] for column in feature.columns)
-            probabilities = np.array(scores, np.float32)
-            comparison.labels(where, label, probabilities, feature.model.labels, computed.probabilities)
 
 
 def _key(model: ModelRef) -> str:

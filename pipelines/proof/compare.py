@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.parts.proof_record import Proof
-from pipelines.spec import Dtype
+from pipelines.spec import Dtype, Storage
 
 Vector = npt.NDArray[np.float32]
 WORST_DISTANCE = 2.0
@@ -37,6 +38,22 @@ BOUNDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What the way that vectors are stored adds to what the number format may cost."""
+
+    cosine_distance: float
+    length_difference: float
+
+
+ROUNDING = {
+    Storage.FLOAT32: Rounding(0.0, 0.0),
+    Storage.FLOAT16: Rounding(1e-6, 1e-3),
+    Storage.INT8: Rounding(1e-3, 1e-2),
+    Storage.BINARY: Rounding(0.05, 0.0),
+}
+
+
 @dataclass(slots=True)
 class Comparison:
     """The worst differences so far, and what was above its bound: in words, with how many times the bound it is."""
@@ -49,27 +66,45 @@ class Comparison:
     label_flips: int | None = None
     faults: list[tuple[float, str]] = field(default_factory=list)
 
-    def embedding(self, where: str, found: Vector, wanted: Vector) -> None:
+    def embedding(self, where: str, found: Vector, wanted: Vector, storage: Storage = Storage.FLOAT32) -> None:
         """One embedding of a part and the oracle's. *Shape:* ``[hidden]`` each."""
+        rounding = ROUNDING[storage]
         distance, longer = cosine_distance(found, wanted), length_difference(found, wanted)
         self.max_cosine_distance = max(self.max_cosine_distance or 0.0, distance)
         self.max_length_difference = max(self.max_length_difference or 0.0, longer)
-        self._fault(where, "at cosine distance", distance, self.bounds.cosine_distance)
-        self._fault(where, "in length apart by", longer, self.bounds.length_difference)
+        self._fault(where, "at cosine distance", distance, self.bounds.cosine_distance + rounding.cosine_distance)
+        self._fault(where, "in length apart by", longer, self.bounds.length_difference + rounding.length_difference)
 
     def labels(self, where: str, label: str, found: Vector, names: tuple[str, ...], wanted: Vector) -> None:
         """One label of a part with its probabilities, and the oracle's. *Shape:* ``[classes]`` each."""
-        difference = float(np.nan_to_num(np.abs(found - wanted), nan=1.0, posinf=1.0).max())
-        self.max_probability_difference = max(self.max_probability_difference or 0.0, difference)
-        self._fault(where, "in a probability apart by", difference, self.bounds.probability_difference)
-        self.label_flips = self.label_flips or 0
+        self._probabilities(where, found, wanted)
         ranked = np.sort(wanted)
         margin = float(ranked[-1] - ranked[-2]) if len(ranked) > 1 else 1.0
         best = names[int(wanted.argmax())]
         if label != best and margin > self.bounds.clear_margin:
-            self.label_flips += 1
+            self._flip()
             what = f"{where} is {label!r}, plain transformers says {best!r} by a margin of {margin:.2g}"
             self.faults.append((margin / self.bounds.clear_margin, f"{what} ({self.bounds.clear_margin:.2g} is clear)"))
+
+    def multi_labels(
+        self, where: str, given: Sequence[str], found: Vector, names: Sequence[str], limits: Sequence[float],
+        wanted: Vector,
+    ) -> None:  # fmt: skip
+        """The labels above their thresholds with all probabilities, and the oracle's. *Shape:* ``[classes]`` each."""
+        self._probabilities(where, found, wanted)
+        for name, limit, probability in zip(names, limits, wanted.tolist(), strict=True):
+            margin = abs(probability - limit)
+            if (name in given) != (probability >= limit) and margin > self.bounds.probability_difference:
+                self._flip()
+                what = f"{where} {'has' if name in given else 'lacks'} {name!r}, plain transformers says otherwise"
+                self.faults.append((margin / self.bounds.probability_difference, f"{what} by a margin of {margin:.2g}"))
+
+    def number(self, where: str, found: float, wanted: float) -> None:
+        """A regression's number and the oracle's: apart by no more than a probability may be, or that part of it."""
+        difference = abs(found - wanted) / max(1.0, abs(wanted))
+        self._fault(
+            where, "apart by", difference if np.isfinite(difference) else 1.0, self.bounds.probability_difference
+        )
 
     def tokens(self, where: str, found: int, wanted: int) -> None:
         """How many tokens of a document the part says were used, and how many the oracle takes."""
@@ -94,6 +129,15 @@ class Comparison:
             clear_margin=self.bounds.clear_margin,
             seconds=round(seconds, 3),
         )
+
+    def _probabilities(self, where: str, found: Vector, wanted: Vector) -> None:
+        self.label_flips = self.label_flips or 0
+        difference = float(np.nan_to_num(np.abs(found - wanted), nan=1.0, posinf=1.0).max())
+        self.max_probability_difference = max(self.max_probability_difference or 0.0, difference)
+        self._fault(where, "in a probability apart by", difference, self.bounds.probability_difference)
+
+    def _flip(self) -> None:
+        self.label_flips = (self.label_flips or 0) + 1
 
     def _fault(self, where: str, what: str, value: float, allowed: float) -> None:
         if value > allowed:

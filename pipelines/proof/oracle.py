@@ -13,25 +13,24 @@ import torch
 import transformers
 
 from pipelines.proof.compare import Vector
-from pipelines.spec import ModelRef, Pooling
+from pipelines.spec import Long, LongTexts, ModelRef
 
 _QUIET = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A document by the oracle. *Shape:* hidden ``[tokens, hidden]``; probabilities ``[classes]``, empty without."""
+    """One row of ids by the oracle. *Shape:* hidden ``[layers + 1][tokens, hidden]``; logits ``[classes]``, empty
+    without a classifier.
+    """
 
-    hidden: Vector
-    probabilities: Vector
+    hidden: tuple[Vector, ...]
+    logits: Vector
 
-    def pooled(self, pooling: Pooling) -> Vector:
-        """The embedding of the document. *Shape:* ``[hidden]``."""
-        if pooling is Pooling.CLS:
-            vector: Vector = self.hidden[0]
-        else:
-            vector = self.hidden.mean(axis=0) if pooling is Pooling.MEAN else self.hidden.max(axis=0)
-        return vector
+    @property
+    def tokens(self) -> int:
+        """How many tokens the row has."""
+        return len(self.hidden[0])
 
 
 class Sight:
@@ -50,10 +49,17 @@ class Sight:
         """
         return self._is_bpe or not any(token in text + (pair or "") for token in self._tokenizer.all_special_tokens)
 
-    def ids(self, text: str, pair: str | None, max_tokens: int) -> list[int]:
-        """The ids of a document, special tokens included, cut to ``max_tokens``; of a pair the longer side first."""
-        found = self._tokenizer(text, pair, truncation="longest_first", max_length=max_tokens)["input_ids"]
-        return list(found)
+    def rows(self, text: str, pair: str | None, max_tokens: int, long: LongTexts) -> list[list[int]]:
+        """The ids of a document, special tokens included: cut to ``max_tokens``, of a pair the longer side first; or
+        window by window.
+        """
+        if long.policy is not Long.WINDOW or pair is not None:
+            return [list(self._tokenizer(text, pair, truncation="longest_first", max_length=max_tokens)["input_ids"])]
+        found = self._tokenizer(
+            text, truncation=True, max_length=max_tokens, stride=long.stride, return_overflowing_tokens=True
+        )
+        rows = found["input_ids"]
+        return [list(row) for row in rows] if isinstance(rows[0], list) else [list(rows)]
 
 
 class Oracle:
@@ -70,7 +76,7 @@ class Oracle:
             "use_safetensors": True,
         }
         if classifies:
-            options["num_labels"] = len(model.labels)
+            options["num_labels"] = len(model.labels) or 1
         kind = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModel
         self._model = kind.from_pretrained(model.path, **options).eval()
         self._classifies = classifies
@@ -79,8 +85,6 @@ class Oracle:
         """Forward one document alone."""
         with torch.inference_mode():
             output = self._model(input_ids=torch.tensor([ids]), output_hidden_states=True)
-            hidden: Vector = output.hidden_states[-1][0].numpy()
-            if not self._classifies:
-                return Computed(hidden, np.empty(0, np.float32))
-            probabilities: Vector = torch.softmax(output.logits[0], -1).numpy()
-        return Computed(hidden, probabilities)
+            hidden = tuple(state[0].numpy() for state in output.hidden_states)
+            logits: Vector = output.logits[0].numpy() if self._classifies else np.empty(0, np.float32)
+        return Computed(hidden, logits)

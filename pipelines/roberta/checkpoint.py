@@ -88,7 +88,8 @@ def _pin(source: str, folder: Path, revision: str) -> ModelRef:
     labels: tuple[str, ...] = ()
     if classifier:
         classes = classifier["classifier.out_proj.bias"].shape[0]
-        labels = parse_labels(document, classes, str(folder / CONFIG_FILE))
+        if classes > 1:  # one output is a regression, which has no labels
+            labels = parse_labels(document, classes, str(folder / CONFIG_FILE))
     tokenizer = Tokenizer(folder, config.model_type, config.vocab_size)
     digests = tensor_digests(stored.values())
     return ModelRef(

@@ -94,7 +94,7 @@ def account(tensors: Mapping[str, Tensor], config: EncoderConfig, place: str) ->
 def classifier_of(tensors: Mapping[str, Tensor], config: EncoderConfig, place: str) -> dict[str, Tensor]:
     """The tensors of a sequence classifier (dense, tanh, out_proj) by name; none where there is no such classifier.
 
-    Raises InputError where its shapes do not fit the encoder. One output is a regression, which has no labels: none.
+    Raises InputError where its shapes do not fit the encoder.
     """
     head = {name: tensors[name] for name in CLASSIFIER if name in tensors}
     if len(head) < len(CLASSIFIER):
@@ -105,7 +105,7 @@ def classifier_of(tensors: Mapping[str, Tensor], config: EncoderConfig, place: s
         if head[name].shape != shape or head[name].dtype not in FLOATS:
             found = f"{head[name].dtype} {list(head[name].shape)}"
             raise InputError(f"{place} has tensor {name!r} as {found}, wanted floats of shape {list(shape)}.")
-    return head if classes > 1 else {}
+    return head
 
 
 def head_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -106,6 +106,31 @@ class Tokenizer:
             lengths.append(special + sum(length for _, length in halves))
         return _around(ids, kept, lengths, [[], []])
 
+    @property
+    def around(self) -> tuple[list[int], list[int], list[int]]:
+        """The special ids before a text, between the two of a pair, and after the last one."""
+        return self._single[0], self._pair[1], self._single[1]
+
+    def bare(self, text: str) -> npt.NDArray[np.int32]:
+        """The ids of a whole text without special ones, *shape* ``[tokens]``. Raises as :meth:`encode` does."""
+        ids = self.encode([text], None, 2**31 - 1).ids
+        return ids[len(self._single[0]) : len(ids) - len(self._single[1])]
+
+    def places(self, text: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The ids of :meth:`bare`, and which characters of the text each comes from, as the library sees it.
+
+        *Shape:* ids ``[tokens]``, places ``[tokens, 2]``: begin and end. It takes ten times as long as ids alone.
+        """
+        ids: list[int] = []
+        places: list[tuple[int, int]] = []
+        start = 0
+        for part, _ in self._slices([text]):
+            encoding = self._raw.encode(part, add_special_tokens=False)
+            ids += encoding.ids
+            places += [(start + begin, start + end) for begin, end in encoding.offsets]
+            start += len(part)
+        return np.array(ids, np.int32), np.array(places, np.int64).reshape(-1, 2)
+
     def _tokens(self, sides: Sequence[str], keep: int) -> Iterator[tuple[list[int], int]]:
         """The first ``keep`` ids of each text at least, and its length in tokens, both without special tokens."""
         first: list[int] = []

@@ -59,9 +59,7 @@ POINTS = 20
 
 MODEL = ModelRef("made-up", "/made-up", "", "roberta", "d" * 64, "e" * 64, "f" * 64, 8, 512)
 SHARD = Shard("/made-up/corpus.jsonl", "corpus.jsonl", Format.JSONL, "none", 10**12, 0)
-SPEC = RunSpec(
-    CorpusSpec((SHARD,)), MODEL, (embedding_feature(MODEL, Pooling.MEAN, alone=True),), 512, Dtype.FLOAT32, DOCUMENTS
-)
+SPEC = RunSpec(CorpusSpec((SHARD,)), MODEL, (embedding_feature(MODEL, Pooling.MEAN),), 512, Dtype.FLOAT32, DOCUMENTS)
 RUN = RunDocument("scale", SPEC.fingerprint(), "1", "2026-01-01T00:00:00Z", "1%", ("corpus.jsonl",), SPEC)
 SCHEMA = row_schema([pa.field("embedding", pa.list_(pa.float32(), 8))], ())
 

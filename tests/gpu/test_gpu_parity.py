@@ -26,7 +26,7 @@ def _device() -> None:
 
 def extracted(model: Path, classifier: Path, texts: list[str], device: str, dtype: Dtype) -> pa.Table:
     encoder = find(str(model))
-    features = [embedding_feature(encoder, pooling, alone=False) for pooling in Pooling]
+    features = [embedding_feature(encoder, pooling, name=str(pooling)) for pooling in Pooling]
     features.append(labels_feature(find(str(classifier)), None))
     spec = RunSpec(CorpusSpec(()), encoder, tuple(features), 100, dtype, 512)
     documents = [Document(str(n), text, None, Origin("memory", n, 0)) for n, text in enumerate(texts)]

@@ -30,7 +30,7 @@ KEPT = (KeptColumn("topic", "string", "topic"), KeptColumn("stars", "int64", "st
 SPEC = RunSpec(
     corpus=CorpusSpec((), keep=KEPT),
     model=MODEL,
-    features=(embedding_feature(MODEL, Pooling.MEAN, alone=True), labels_feature(MODEL, None)),
+    features=(embedding_feature(MODEL, Pooling.MEAN), labels_feature(MODEL, None)),
     max_tokens=512,
     dtype=Dtype.FLOAT32,
     batch_documents=5,

@@ -44,7 +44,7 @@ def _make(path: Path, lines: int, size: int) -> Corpus:
     good = (json.dumps({"id": f"doc-{number}", "text": f"text {number}"}) for number in range(lines))
     path.write_text("".join(("{broken" if number % 5 == 4 else line) + "\n" for number, line in enumerate(good)))
     corpus = discover([str(path)], CorpusOptions())
-    feature = embedding_feature(MODEL, Pooling.MEAN, alone=True)
+    feature = embedding_feature(MODEL, Pooling.MEAN)
     spec = RunSpec(corpus, MODEL, (feature,), 512, Dtype.FLOAT32, size)
     run = f"run-{lines}-{size}"
     document = RunDocument(run, spec.fingerprint(), "1", "2026-01-01T00:00:00Z", "100%", (path.name,), spec)

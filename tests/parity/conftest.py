@@ -95,7 +95,7 @@ def extract() -> Callable[..., Extracted]:
         token_budget: int | None = 1000,
     ) -> Extracted:
         model = find(str(encoder))
-        features = [embedding_feature(model, pooling, alone=False) for pooling in Pooling]
+        features = [embedding_feature(model, pooling, name=str(pooling)) for pooling in Pooling]
         if classifier is not None:
             features.append(labels_feature(find(str(classifier)), None))
         spec = RunSpec(CorpusSpec(()), model, tuple(features), max_tokens, dtype, 512)

@@ -51,7 +51,7 @@ def test_same_bytes_in_any_company(
 ) -> None:
     model, classifier = (find(str(folder)) for folder in checkpoints["roberta"])
     features = (
-        *(embedding_feature(model, pooling, alone=False) for pooling in Pooling),
+        *(embedding_feature(model, pooling, name=str(pooling)) for pooling in Pooling),
         labels_feature(classifier, None),
     )
     spec = RunSpec(CorpusSpec(()), model, features, 128, dtype, 512, batch_invariant=True)

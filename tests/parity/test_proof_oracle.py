@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from parity.conftest import LITERALS, MODEL_TYPES
 
+from pipelines.documents import Document, Origin
+from pipelines.features.inputs import Inputs
+from pipelines.features.texts import TextReading
+from pipelines.proof.expected import probabilities, vector
 from pipelines.proof.oracle import Oracle, Sight
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.tokenizer import Tokenizer
-from pipelines.spec import Pooling
+from pipelines.spec import TRUNCATED, EmbeddingOptions, Long, LongTexts, Pooling
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -28,7 +32,7 @@ def test_ids_are_the_same_and_literal_specials_are_no_unigrams_question(
     encoded = ours.encode(texts, pairs, 60)
     for text, pair, begin, end in zip(texts, pairs, encoded.offsets, encoded.offsets[1:], strict=False):
         if sight.reads_alike(text, pair):
-            assert sight.ids(text, pair, 60) == encoded.ids[begin:end].tolist()
+            assert sight.rows(text, pair, 60, TRUNCATED) == [encoded.ids[begin:end].tolist()]
     assert sight.reads_alike("an ordinary text", None)
     for text in LITERALS:
         assert sight.reads_alike(text, None) is sight.reads_alike("text", text) is (model_type == "roberta")
@@ -36,12 +40,28 @@ def test_ids_are_the_same_and_literal_specials_are_no_unigrams_question(
 
 def test_it_computes_a_head_only_where_it_is_asked_to(checkpoints: dict[str, tuple[Path, Path]]) -> None:
     encoder, classifier = (find(str(folder)) for folder in checkpoints["roberta"])
-    ids = Sight(encoder).ids("the river turns", None, 60)
+    (ids,) = Sight(encoder).rows("the river turns", None, 60, TRUNCATED)
     bare, labelled = Oracle(encoder, classifies=False).compute(ids), Oracle(classifier, classifies=True).compute(ids)
     np.testing.assert_array_equal(bare.hidden, labelled.hidden)
-    assert len(bare.probabilities) == 0
-    assert labelled.probabilities.shape == (len(classifier.labels),)
-    assert labelled.probabilities.sum() == pytest.approx(1)
-    np.testing.assert_allclose(bare.pooled(Pooling.MEAN), bare.hidden.mean(axis=0))
-    np.testing.assert_array_equal(bare.pooled(Pooling.CLS), bare.hidden[0])
-    np.testing.assert_array_equal(bare.pooled(Pooling.MAX), bare.hidden.max(axis=0))
+    assert len(bare.logits) == 0
+    assert labelled.logits.shape == (len(classifier.labels),)
+    assert probabilities([labelled], each=False).sum() == pytest.approx(1)
+    last = bare.hidden[-1]
+    np.testing.assert_allclose(vector([bare], EmbeddingOptions(Pooling.MEAN)), last.mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(vector([bare], EmbeddingOptions(Pooling.CLS)), last[0])
+    np.testing.assert_array_equal(vector([bare], EmbeddingOptions(Pooling.MAX)), last.max(axis=0))
+    mixed = EmbeddingOptions(Pooling.MEAN, (0, 1), (0.25, 0.75), dimensions=4, normalize=True)
+    wanted = (0.25 * bare.hidden[0] + 0.75 * bare.hidden[1]).mean(axis=0)[:4]
+    np.testing.assert_allclose(vector([bare], mixed), wanted / np.linalg.norm(wanted), rtol=1e-5)
+
+
+def test_windows_are_those_of_the_tokenizers_library(checkpoints: dict[str, tuple[Path, Path]]) -> None:
+    encoder = find(str(checkpoints["roberta"][0]))
+    config = parse_config(read_json(Path(encoder.path) / "config.json"), encoder.path)
+    tokenizer = Tokenizer(Path(encoder.path), "roberta", config.vocab_size)
+    text, sight = "the river turns and turns again " * 40, Sight(encoder)
+    for room, stride in ((20, 0), (20, 5), (33, 30), (500, 2)):
+        long = LongTexts(Long.WINDOW, stride)
+        (inputs,) = TextReading(tokenizer, room, long=long).read([Document("a", text, None, Origin("", 0, 0))])
+        assert isinstance(inputs, Inputs)
+        assert [row.tolist() for row in inputs.rows] == sight.rows(text, None, room, long)

@@ -17,7 +17,7 @@ from pipelines.parts.store import Store
 from pipelines.spec import CorpusSpec, Dtype, ModelRef, Pooling, RunSpec, embedding_feature
 
 MODEL = ModelRef("m", "/m", "", "roberta", "d" * 64, "e" * 64, "f" * 64, 2, 512)
-SPEC = RunSpec(CorpusSpec(()), MODEL, (embedding_feature(MODEL, Pooling.MEAN, alone=True),), 512, Dtype.FLOAT32, 4)
+SPEC = RunSpec(CorpusSpec(()), MODEL, (embedding_feature(MODEL, Pooling.MEAN),), 512, Dtype.FLOAT32, 4)
 SCHEMA = row_schema([pa.field("embedding", pa.list_(pa.float32(), 2))], ())
 DOCUMENT = RunDocument("run-1", SPEC.fingerprint(), "0.1", "2026-01-01T00:00:00Z", "1%", ("c.jsonl",), SPEC)
 ALL = Limit.parse("100%")

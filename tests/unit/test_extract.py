@@ -42,7 +42,7 @@ def judge(tiny_classifier: Path) -> ModelRef:
 
 
 def spec_of(model: ModelRef, *features: FeatureSpec, keep: tuple[KeptColumn, ...] = (), prefix: str = "") -> RunSpec:
-    wanted = features or (embedding_feature(model, Pooling.MEAN, alone=True),)
+    wanted = features or (embedding_feature(model, Pooling.MEAN),)
     return RunSpec(CorpusSpec((), keep=keep), model, wanted, 40, Dtype.FLOAT32, 512, prefix)
 
 
@@ -59,7 +59,7 @@ def vectors(table: pa.Table, column: str = "embedding") -> np.ndarray:
 
 
 def test_rows_and_counts(model: ModelRef, judge: ModelRef, texts: list[str]) -> None:
-    spec = spec_of(model, embedding_feature(model, Pooling.MEAN, alone=True), labels_feature(judge, "mood"))
+    spec = spec_of(model, embedding_feature(model, Pooling.MEAN), labels_feature(judge, "mood"))
     extractor = Extractor(spec)
     result = extractor.extract(batch_of(texts))
     table = result.table
@@ -147,7 +147,7 @@ def test_features_of_one_encoder_share_one_forward_pass(
     monkeypatch.setattr(
         Encoder, "forward", lambda self, rows, **asked: passes.append(len(rows)) or forward(self, rows, **asked)
     )
-    poolings = [embedding_feature(model, pooling, alone=False) for pooling in Pooling]
+    poolings = [embedding_feature(model, pooling, name=str(pooling)) for pooling in Pooling]
     together = Extractor(spec_of(model, *poolings, labels_feature(judge, None)), token_budget=10**6)
     together.extract(batch_of(texts))
     assert passes == [300]
@@ -162,7 +162,7 @@ def test_models_with_other_tokenizers_and_limits_each_see_their_own_tokens(
         texts[:50], tmp_path / "other", vocab_size=400, max_positions=20, labels=("x", "y"), model_type="xlm-roberta"
     )
     stranger = find(str(other))
-    mixed = spec_of(model, embedding_feature(model, Pooling.MEAN, alone=True), labels_feature(stranger, None))
+    mixed = spec_of(model, embedding_feature(model, Pooling.MEAN), labels_feature(stranger, None))
     table = Extractor(mixed).extract(batch_of(texts[:40])).table
     lengths = Extractor(spec_of(model)).extract(batch_of(texts[:40])).table["n_tokens"]
     own = dataclasses.replace(spec_of(stranger, labels_feature(stranger, None)), max_tokens=18)
@@ -175,7 +175,7 @@ def test_progress_counts_every_document_once_and_may_end_the_batch(
     model: ModelRef, make_model: Callable[..., Path], texts: list[str], tmp_path: Path
 ) -> None:
     stranger = find(str(make_model(texts[:50], tmp_path / "other", vocab_size=400, labels=("x", "y"), seed=5)))
-    spec = spec_of(model, embedding_feature(model, Pooling.MEAN, alone=True), labels_feature(stranger, None))
+    spec = spec_of(model, embedding_feature(model, Pooling.MEAN), labels_feature(stranger, None))
     calls: list[tuple[int, int]] = []
     extractor = Extractor(spec, token_budget=500)
     extractor.extract(batch_of(texts), lambda documents, tokens: calls.append((documents, tokens)))

@@ -27,7 +27,7 @@ Rows = Sequence[npt.NDArray[np.int32]]
 
 def extractor_of(folder: Path, classifier: Path | None = None, *, dtype: Dtype = Dtype.FLOAT32) -> Extractor:
     model = find(str(folder))
-    features = [embedding_feature(model, Pooling.MEAN, alone=True)]
+    features = [embedding_feature(model, Pooling.MEAN)]
     if classifier is not None:
         features.append(labels_feature(find(str(classifier)), None))
     spec = RunSpec(CorpusSpec(()), model, tuple(features), 100, dtype, 512)

@@ -20,7 +20,7 @@ from pipelines.suspicion import Suspicion
 @pytest.fixture
 def spec(tiny_model: Path, tiny_classifier: Path) -> RunSpec:
     model = find(str(tiny_model))
-    features = (embedding_feature(model, Pooling.MEAN, alone=True), labels_feature(find(str(tiny_classifier)), None))
+    features = (embedding_feature(model, Pooling.MEAN), labels_feature(find(str(tiny_classifier)), None))
     return RunSpec(CorpusSpec(()), model, features, 100, Dtype.FLOAT32, 512)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.corpus import CorpusOptions, parse_keep
 from pipelines.errors import InputError, PenstockError, UsageError
-from pipelines.opening import DEFAULT_MAX_TOKENS, Request, make_spec
-from pipelines.spec import Dtype, FeatureKind, Pooling
+from pipelines.opening.request import DEFAULT_MAX_TOKENS, Request, make_spec
+from pipelines.spec import Dtype, EmbeddingOptions, FeatureKind, Pooling
 
 
 def request(path: Path, model: Path, **options: Any) -> Request:
@@ -31,7 +31,8 @@ def refused(wanted: type[PenstockError], asked: Request) -> str:
 def test_without_a_feature_the_mean_embedding_is_made(small_corpus: Path, tiny_model: Path) -> None:
     spec = make_spec(request(small_corpus, tiny_model))
     (feature,) = spec.features
-    assert (feature.kind, feature.pooling, feature.columns) == (FeatureKind.EMBEDDING, Pooling.MEAN, ("embedding",))
+    assert feature.kind is FeatureKind.EMBEDDING
+    assert (feature.options, feature.columns) == (EmbeddingOptions(Pooling.MEAN), ("embedding",))
     assert spec.model.path == str(tiny_model.resolve())
     assert spec.corpus.shards[0].uri == str(small_corpus)
 

@@ -25,7 +25,7 @@ MODEL = ModelRef("m", "/m", "", "roberta", "d" * 64, "e" * 64, "f" * 64, 4, 512,
 SPEC = RunSpec(
     corpus=CorpusSpec((), keep=(KeptColumn("topic", "string", "topic"), KeptColumn("stars", "double", "stars"))),
     model=MODEL,
-    features=(embedding_feature(MODEL, Pooling.MEAN, alone=True), labels_feature(MODEL, None)),
+    features=(embedding_feature(MODEL, Pooling.MEAN), labels_feature(MODEL, None)),
     max_tokens=512,
     dtype=Dtype.FLOAT32,
     batch_documents=8,

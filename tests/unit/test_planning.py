@@ -27,7 +27,7 @@ def spec_of(*paths: Path, batch_documents: int = 32) -> RunSpec:
     return RunSpec(
         corpus=discover([str(path) for path in paths], CorpusOptions()),
         model=MODEL,
-        features=(embedding_feature(MODEL, Pooling.MEAN, alone=True),),
+        features=(embedding_feature(MODEL, Pooling.MEAN),),
         max_tokens=512,
         dtype=Dtype.FLOAT32,
         batch_documents=batch_documents,

@@ -221,7 +221,7 @@ def test_rows_that_cannot_be_read_are_rejects_one_by_one(tmp_path: Path) -> None
     spec = RunSpec(
         corpus=CorpusSpec((shard_of(path, Format.PARQUET), shard_of(after, Format.JSONL))),
         model=MODEL,
-        features=(embedding_feature(MODEL, Pooling.MEAN, alone=True),),
+        features=(embedding_feature(MODEL, Pooling.MEAN),),
         max_tokens=512,
         dtype=Dtype.FLOAT32,
         batch_documents=7,

@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 from pipelines.spec import (
     CorpusSpec,
     Dtype,
+    EmbeddingOptions,
     FeatureKind,
     FeatureSpec,
     Format,
     KeptColumn,
+    LabelsOptions,
+    Long,
+    LongTexts,
     ModelRef,
+    MultiLabelsOptions,
     Pooling,
+    RegressionOptions,
     RunSpec,
     Shard,
+    Storage,
     arrow_type,
     arrow_type_name,
     canonical_json,
@@ -48,7 +55,25 @@ corpora = st.builds(
     st.none() | st.integers(0),
 )
 models = st.builds(ModelRef, text, text, text, text, text, text, text, st.integers(), st.integers(), texts)
-features = st.builds(FeatureSpec, st.sampled_from(FeatureKind), models, texts, st.none() | st.sampled_from(Pooling))
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+embeddings = st.builds(
+    EmbeddingOptions,
+    st.sampled_from(Pooling),
+    st.lists(st.integers(), max_size=3).map(tuple),
+    st.lists(numbers, max_size=3).map(tuple),
+    st.none() | st.integers(1),
+    st.booleans(),
+    st.sampled_from(Storage),
+)
+options = st.one_of(
+    st.tuples(st.just(FeatureKind.EMBEDDING), embeddings),
+    st.tuples(st.just(FeatureKind.LABELS), st.builds(LabelsOptions, st.integers(0))),
+    st.tuples(st.just(FeatureKind.MULTI_LABELS), st.builds(MultiLabelsOptions, st.lists(numbers).map(tuple))),
+    st.tuples(st.just(FeatureKind.REGRESSION), st.just(RegressionOptions())),
+)
+features = st.builds(
+    lambda chosen, model, columns: FeatureSpec(chosen[0], model, columns, chosen[1]), options, models, texts
+)
 specs = st.builds(
     RunSpec,
     corpora,
@@ -58,6 +83,8 @@ specs = st.builds(
     st.sampled_from(Dtype),
     st.integers(),
     text,
+    st.booleans(),
+    st.builds(LongTexts, st.sampled_from(Long), st.integers(0)),
 )
 
 MODEL = ModelRef("m", "/m", "r1", "roberta", "d" * 64, "e" * 64, "f" * 64, 4, 512, ("no", "yes"))
@@ -65,7 +92,7 @@ SHARD = Shard("/data/a.jsonl", "a.jsonl", Format.JSONL, "none", 10, 20)
 SPEC = RunSpec(
     corpus=CorpusSpec((SHARD,), keep=(KeptColumn("stars", "double", "stars"),)),
     model=MODEL,
-    features=(embedding_feature(MODEL, Pooling.MEAN, alone=True), labels_feature(MODEL, "mood")),
+    features=(embedding_feature(MODEL, Pooling.MEAN), labels_feature(MODEL, "mood")),
     max_tokens=512,
     dtype=Dtype.FLOAT32,
     batch_documents=8,
@@ -132,11 +159,23 @@ def test_places_and_dates_are_no_part_of_the_fingerprint(moved: RunSpec) -> None
         with_model(labels=("yes", "no")),
         dataclasses.replace(SPEC, features=SPEC.features[:1]),
         dataclasses.replace(SPEC, features=SPEC.features[::-1]),
-        dataclasses.replace(SPEC, features=(embedding_feature(MODEL, Pooling.CLS, alone=True), SPEC.features[1])),
+        dataclasses.replace(SPEC, features=(embedding_feature(MODEL, Pooling.CLS), SPEC.features[1])),
         dataclasses.replace(SPEC, max_tokens=256),
         dataclasses.replace(SPEC, dtype=Dtype.BFLOAT16),
         dataclasses.replace(SPEC, batch_documents=9),
         dataclasses.replace(SPEC, prefix="query: "),
+        dataclasses.replace(SPEC, long=LongTexts(Long.WINDOW)),
+        dataclasses.replace(SPEC, long=LongTexts(Long.ERROR)),
+        *(
+            dataclasses.replace(SPEC, features=(embedding_feature(MODEL, options), SPEC.features[1]))
+            for options in (
+                EmbeddingOptions(layers=(2,)),
+                EmbeddingOptions(weights=(0.5,)),
+                EmbeddingOptions(dimensions=2),
+                EmbeddingOptions(normalize=True),
+                EmbeddingOptions(storage=Storage.FLOAT16),
+            )
+        ),
     ],
 )
 def test_whatever_changes_the_dataset_changes_the_fingerprint(changed: RunSpec) -> None:
@@ -153,7 +192,7 @@ def test_a_feature_is_the_same_on_another_corpus_and_in_other_company() -> None:
         dataclasses.replace(SPEC, features=(feature,)),
     ]
     assert {other.feature_fingerprint(feature) for other in others} == {wanted}
-    several = embedding_feature(MODEL, Pooling.MEAN, alone=False)
+    several = embedding_feature(MODEL, Pooling.MEAN, name="mean")
     assert several.columns != feature.columns
     assert SPEC.feature_fingerprint(several) == wanted
 
@@ -163,7 +202,7 @@ def test_a_feature_is_another_one_with_another_model_pooling_dtype_length_or_pre
     digests = {
         SPEC.feature_fingerprint(feature),
         SPEC.feature_fingerprint(SPEC.features[1]),
-        SPEC.feature_fingerprint(embedding_feature(MODEL, Pooling.CLS, alone=True)),
+        SPEC.feature_fingerprint(embedding_feature(MODEL, Pooling.CLS)),
         SPEC.feature_fingerprint(dataclasses.replace(feature, model=dataclasses.replace(MODEL, digest="0" * 64))),
         SPEC.feature_fingerprint(
             dataclasses.replace(feature, model=dataclasses.replace(MODEL, tokenizer_digest="0" * 64))
@@ -180,7 +219,7 @@ def test_the_columns_of_a_dataset_in_order() -> None:
         *("id", "embedding", "mood_label", "mood_score", "mood_scores"),
         *("n_tokens", "n_used", "input_digest", "stars"),
     )
-    assert embedding_feature(MODEL, Pooling.MAX, alone=False).columns == ("embedding_max",)
+    assert embedding_feature(MODEL, Pooling.MAX, name="max").columns == ("embedding_max",)
     assert labels_feature(MODEL, None).columns == ("label", "score", "scores")
 
 

@@ -47,7 +47,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Passes]:
 
 def extractor_of(folder: Path, **options: Any) -> Extractor:
     model = find(str(folder))
-    feature = embedding_feature(model, Pooling.MEAN, alone=True)
+    feature = embedding_feature(model, Pooling.MEAN)
     return Extractor(RunSpec(CorpusSpec(()), model, (feature,), 100, Dtype.FLOAT32, 512), **options)
 
 

@@ -13,7 +13,8 @@ from pipelines.corpus import CorpusOptions, parse_keep, spool
 from pipelines.errors import UsageError
 from pipelines.opening import Request
 from pipelines.parts.run_document import Transport
-from pipelines.spec import Dtype, Format, Pooling
+from pipelines.spec import Dtype, Format
+from worker.cli.feature_options import FEATURE_OPTIONS, feature_request
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,18 +36,7 @@ def spec_options(command: Command) -> Command:
         click.option(
             "--model", required=True, metavar="MODEL", help="Checkpoint folder, or hub id (ORG/NAME[@COMMIT])."
         ),
-        click.option(
-            "--embed",
-            multiple=True,
-            type=click.Choice([str(pooling) for pooling in Pooling]),
-            help="Embedding of each document; repeatable. Default: mean, when no other feature is asked for.",
-        ),
-        click.option(
-            "--classify",
-            multiple=True,
-            metavar="self|MODEL|NAME=MODEL",
-            help="Label of each document, by the model's own classifier or another checkpoint's; repeatable.",
-        ),
+        *FEATURE_OPTIONS,
         click.option(
             "--text-column",
             multiple=True,
@@ -151,7 +141,17 @@ def result_options(command: Command) -> Command:
 
 def _refuse_bytes(flags: dict[str, Any]) -> None:
     """What becomes part of the spec must be text: the command line may give bytes that are not UTF-8."""
-    for name in ("prefix", "pair_column", "id_column", "text_column", "keep", "classify", "encoding"):
+    for name in (
+        "prefix",
+        "pair_column",
+        "id_column",
+        "text_column",
+        "keep",
+        "embed",
+        "classify",
+        "threshold",
+        "encoding",
+    ):
         for value in flags[name] if isinstance(flags[name], tuple) else (flags[name] or "",):
             try:
                 value.encode()
@@ -193,8 +193,7 @@ def make_request(flags: dict[str, Any], *, dtype: Dtype, batch_documents: int, s
         model=flags["model"],
         dtype=dtype,
         batch_documents=batch_documents,
-        embed=tuple(Pooling(pooling) for pooling in flags["embed"]),
-        classify=tuple(flags["classify"]),
+        **feature_request(flags),
         max_tokens=flags["max_tokens"],
         prefix=flags["prefix"],
         batch_invariant=flags["batch_invariant"],

@@ -1,48 +1,47 @@
-"""What a person asks for becomes a spec: the corpus is listed, the models are found, every contradiction is refused.
-
-Loads no torch: models are read as files.
-"""
+"""The request of a person, checked: the corpus is listed, the models are found, every contradiction is refused."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipelines.corpus import CorpusOptions, discover
-from pipelines.errors import InputError, UsageError
-from pipelines.roberta.checkpoint import find
-from pipelines.spec import (
-    Dtype,
-    FeatureSpec,
-    ModelRef,
-    Pooling,
-    RunSpec,
-    embedding_feature,
-    labels_feature,
-)
+from pipelines.errors import UsageError
+from pipelines.opening.classifiers import classifier_features
+from pipelines.opening.embeddings import VectorForm, embedding_features
+from pipelines.roberta.checkpoint import CONFIG_FILE, find
+from pipelines.roberta.config import parse_config, read_json
+from pipelines.spec import TRUNCATED, Dtype, FeatureSpec, Long, LongTexts, ModelRef, Pooling, RunSpec
 
 DEFAULT_MAX_TOKENS = 512
 SPECIAL_TOKENS, SPECIAL_TOKENS_OF_PAIRS = 2, 4
 """``<s> A </s>`` and ``<s> A </s></s> B </s>``: so do all RoBERTa, XLM-RoBERTa and CamemBERT checkpoints."""
-_CLASSIFIER_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run was asked for. ``classify`` items are ``self``, MODEL or NAME=MODEL; None means: the default."""
+    """What a run was asked for. Empty or None means: the default.
+
+    ``embed`` items are as :mod:`pipelines.opening.embeddings` reads them, ``classify`` items ``self``, MODEL or
+    NAME=MODEL, ``thresholds`` P or LABEL=P.
+    """
 
     arguments: tuple[str, ...]
     corpus: CorpusOptions
     model: str
     dtype: Dtype
     batch_documents: int
-    embed: tuple[Pooling, ...] = ()
+    embed: tuple[str, ...] = ()
+    vectors: VectorForm = field(default_factory=VectorForm)
     classify: tuple[str, ...] = ()
+    top_k: int = 0
+    thresholds: tuple[str, ...] = ()
     max_tokens: int | None = None
     prefix: str = ""
     batch_invariant: bool = False
+    long: LongTexts = TRUNCATED
 
 
 def make_spec(request: Request) -> RunSpec:
@@ -59,59 +58,35 @@ def make_spec(request: Request) -> RunSpec:
         )
     model = find(request.model)
     features = _features(request, model)
+    pairs = request.corpus.pair_column is not None
+    max_tokens = _max_tokens(request.max_tokens, [model, *(feature.model for feature in features)], pairs=pairs)
+    _check_long(request.long, max_tokens, pairs=pairs)
     spec = RunSpec(
         corpus=discover(request.arguments, request.corpus),
         model=model,
         features=features,
-        max_tokens=_max_tokens(
-            request.max_tokens,
-            [model, *(feature.model for feature in features)],
-            pairs=request.corpus.pair_column is not None,
-        ),
+        max_tokens=max_tokens,
         dtype=request.dtype,
         batch_documents=request.batch_documents,
         prefix=request.prefix,
         batch_invariant=request.batch_invariant,
+        long=request.long,
     )
     _refuse_colliding_columns(spec)
     return spec
 
 
 def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
-    embed = tuple(dict.fromkeys(request.embed))
-    if not embed and not request.classify:
-        embed = (Pooling.MEAN,)
-    features = [embedding_feature(model, pooling, alone=len(embed) == 1) for pooling in embed]
-    names: list[str | None] = []
-    for asked in request.classify:
-        name, source = _split_classifier(asked)
-        if name in names:
-            what = f"Two classifiers are named {name!r}" if name else "Two classifiers have no name"
-            raise UsageError(f"{what}; their columns would collide.", "Name them: --classify NAME=MODEL.")
-        names.append(name)
-        classifier = model if source == "self" else find(source)
-        if not classifier.labels:
-            raise InputError(
-                f"{classifier.source} has no classifier, it is an encoder of type {classifier.model_type} only.",
-                "Name a fine-tuned checkpoint: --classify MODEL.",
-            )
-        features.append(labels_feature(classifier, name))
-    return tuple(features)
-
-
-def _split_classifier(asked: str) -> tuple[str | None, str]:
-    """Name (or None) and model of a --classify value."""
-    name, equals, source = asked.partition("=")
-    if not equals or "/" in name:
-        return None, asked
-    if not _CLASSIFIER_NAME.fullmatch(name):
+    embed = request.embed or ((str(Pooling.MEAN),) if not request.classify else ())
+    if not embed and request.vectors != VectorForm():
         raise UsageError(
-            f"--classify {asked}: {name!r} is no name for columns.",
-            "Wanted: a letter, then letters, digits and underscores, all lower case.",
+            "--dimensions, --normalize and --vectors are about embeddings, of which none is asked for.", "Add --embed."
         )
-    if not source:
-        raise UsageError(f"--classify {asked} names no model.", "Write NAME=MODEL, or NAME=self.")
-    return name, source
+    layers = parse_config(read_json(Path(model.path) / CONFIG_FILE), model.path).num_hidden_layers
+    return (
+        *embedding_features(embed, model, request.vectors, layers=layers),
+        *classifier_features(request.classify, model, top_k=request.top_k, thresholds=request.thresholds),
+    )
 
 
 def _max_tokens(asked: int | None, models: Sequence[ModelRef], *, pairs: bool) -> int:
@@ -131,6 +106,24 @@ def _max_tokens(asked: int | None, models: Sequence[ModelRef], *, pairs: bool) -
             f"Use at least {special + 1}.",
         )
     return asked
+
+
+def _check_long(long: LongTexts, max_tokens: int, *, pairs: bool) -> None:
+    if long.policy is not Long.WINDOW:
+        if long.stride:
+            raise UsageError("--stride is about windows.", "Add --long window.")
+        return
+    if pairs:
+        raise UsageError(
+            "--long window cannot be had with --pair-column: a window would tear the pair.",
+            "Use --long truncate or error.",
+        )
+    room = max_tokens - SPECIAL_TOKENS
+    if long.stride >= room:
+        raise UsageError(
+            f"--stride {long.stride} leaves windows of {room} tokens nowhere to go.",
+            f"Use less than {room}: it is how many tokens neighbours share.",
+        )
 
 
 def _refuse_colliding_columns(spec: RunSpec) -> None:

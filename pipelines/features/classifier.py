@@ -1,0 +1,41 @@
+"""The head of a sequence classifier: what it says of each row, before it becomes probabilities or a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pipelines.errors import InputError
+from pipelines.roberta.config import parse_config, read_json
+from pipelines.roberta.invariant import invariant_form
+from pipelines.roberta.layout import CLASSIFIER, classifier_of
+from pipelines.roberta.linear import linear_form
+from pipelines.roberta.tensors import stored_tensors
+from pipelines.roberta.weights import load_weights
+from pipelines.spec import Dtype, ModelRef
+
+
+class Classifier:
+    """Dense, tanh and projection of ``<s>``.
+
+    float32 whatever the encoder's dtype: it costs nothing, and close calls stay close to float32's.
+    """
+
+    def __init__(self, model: ModelRef, device: torch.device, *, batch_invariant: bool) -> None:
+        folder = Path(model.path)
+        config = parse_config(read_json(folder / "config.json"), model.path)
+        head = classifier_of(stored_tensors(folder), config, model.path)
+        if not head:
+            raise InputError(f"{model.source} has no classifier.", "Name a model that was fine-tuned on labels.")
+        weights = load_weights(head, device, torch.float32)
+        form = linear_form(Dtype.FLOAT32, torch.float32, device, "tanh")
+        if batch_invariant:
+            form = invariant_form(form, torch.float32, device)
+        dense, dense_bias, project, project_bias = (weights[name] for name in CLASSIFIER)
+        self._dense, self._project = form(dense, dense_bias), form(project, project_bias)
+        self.nbytes = self._dense.nbytes + self._project.nbytes
+
+    def __call__(self, first: torch.Tensor) -> torch.Tensor:
+        """Logits. *Shape:* first ``[rows, hidden]``, of each ``<s>``; result ``[rows, classes]``, float32."""
+        return self._project(self._dense.activated(first.float()))

@@ -1,0 +1,93 @@
+"""``--classify self|MODEL|NAME=MODEL``: which classifiers are asked for, and what each one's head is made for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipelines.errors import InputError, UsageError
+from pipelines.roberta.checkpoint import find, heads
+from pipelines.roberta.problem import Problem, problem_of
+from pipelines.spec import (
+    FeatureSpec,
+    LabelsOptions,
+    ModelRef,
+    MultiLabelsOptions,
+    labels_feature,
+    multi_labels_feature,
+    regression_feature,
+)
+
+DEFAULT_THRESHOLD = 0.5
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_THRESHOLD = re.compile(r"(?:(?P<label>.*)=)?(?P<value>0|1|[01]?\.[0-9]+)", re.DOTALL)
+
+
+def classifier_features(
+    asked: Sequence[str], model: ModelRef, *, top_k: int, thresholds: Sequence[str]
+) -> tuple[FeatureSpec, ...]:
+    """The classifiers of a run. Raises UsageError for a contradiction, InputError for a model without a classifier."""
+    features: list[FeatureSpec] = []
+    names: list[str | None] = []
+    for text in asked:
+        name, source = _split(text)
+        if name in names:
+            what = f"Two classifiers are named {name!r}" if name else "Two classifiers have no name"
+            raise UsageError(f"{what}; their columns would collide.", "Name them: --classify NAME=MODEL.")
+        names.append(name)
+        features.append(_feature(model if source == "self" else find(source), name, top_k, thresholds))
+    kinds = {type(feature.options) for feature in features}
+    if thresholds and MultiLabelsOptions not in kinds:
+        raise UsageError("--threshold is given, but no multi-label classifier.", "Leave it out: the best label wins.")
+    if top_k and LabelsOptions not in kinds:
+        raise UsageError("--top-k is given, but no single-label classifier.", "Leave it out.")
+    return tuple(features)
+
+
+def _feature(model: ModelRef, name: str | None, top_k: int, thresholds: Sequence[str]) -> FeatureSpec:
+    problem = problem_of(model)
+    if problem is None:
+        there = ", ".join(heads(model))
+        raise InputError(
+            f"{model.source} has no classifier, it is an encoder of type {model.model_type}"
+            f"{f' with {there}' if there else ' only'}.",
+            "Name a fine-tuned checkpoint: --classify MODEL.",
+        )
+    if problem is Problem.REGRESSION:
+        return regression_feature(model, name)
+    if problem is Problem.MULTI_LABEL:
+        return multi_labels_feature(model, name, MultiLabelsOptions(_thresholds(thresholds, model)))
+    if top_k > len(model.labels):
+        raise UsageError(f"--top-k {top_k} is more than the {len(model.labels)} classes of {model.source}.")
+    return labels_feature(model, name, LabelsOptions(top_k))
+
+
+def _thresholds(asked: Sequence[str], model: ModelRef) -> tuple[float, ...]:
+    """One for each class, in class order; a value without a label is for all that are not named."""
+    values: dict[str | None, float] = {None: DEFAULT_THRESHOLD}
+    for text in asked:
+        found = _THRESHOLD.fullmatch(text)
+        if found is None or not 0 <= float(found["value"]) <= 1:
+            raise UsageError(f"--threshold {text} is no threshold.", "Wanted P or LABEL=P, P from 0 to 1.")
+        if found["label"] is not None and found["label"] not in model.labels:
+            raise UsageError(
+                f"--threshold {text}: {model.source} has no label {found['label']!r}.",
+                f"It has {', '.join(model.labels)}.",
+            )
+        values[found["label"]] = float(found["value"])
+    return tuple(values.get(label, values[None]) for label in model.labels)
+
+
+def _split(asked: str) -> tuple[str | None, str]:
+    """Name (or None) and model of a --classify value."""
+    name, equals, source = asked.partition("=")
+    if not equals or "/" in name:
+        return None, asked
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--classify {asked}: {name!r} is no name for columns.",
+            "Wanted: a letter, then letters, digits and underscores, all lower case.",
+        )
+    if not source:
+        raise UsageError(f"--classify {asked} names no model.", "Write NAME=MODEL, or NAME=self.")
+    return name, source
