@@ -192,7 +192,7 @@ class Extractor:
             part = pending.pop()
             work.on_taking("forward", np.unique(kept.owners[part]))
             try:
-                computed = forward.compute([kept.rows[row] for row in part])
+                computed = forward.compute([kept.rows[row] for row in part], [kept.notes[row] for row in part])
             except Exception as error:
                 pieces = work.split_or_reject(part, error, kept.owners)
                 pending += pieces

@@ -26,6 +26,7 @@ class Kept:
         self._counts = np.array([len(one.rows) if one is not None else 0 for one in inputs], np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
         self.rows: list[Ids] = [row for one in inputs if one is not None for row in one.rows]
+        self.notes = [note for one in inputs if one is not None for note in one.notes or (None,) * len(one.rows)]
         self.lengths = np.array([len(row) for row in self.rows], np.int64)
         self.owners = np.repeat(np.arange(len(inputs)), self._counts)
         self.last = np.append(self.owners[1:] != self.owners[:-1], True)[: len(self.rows)]

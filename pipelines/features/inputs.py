@@ -19,13 +19,15 @@ class Inputs:
     """A document as rows of ids, special ones included, none empty.
 
     ``n_tokens`` is the length of the whole document, ``n_used`` what is left of it after cutting, both in tokens with
-    special ones. ``notes`` are what a feature needs beside the outcome to make sense of it.
+    special ones. ``text`` is what was tokenised, prefix included; ``notes``, one for each row or none at all, are what
+    features need beside the ids, such as where in the text a window begins.
     """
 
     rows: tuple[Ids, ...]
     n_tokens: int
     n_used: int
-    notes: Any = None
+    text: str = ""
+    notes: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

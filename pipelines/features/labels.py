@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ class Labels:
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, states: States) -> tuple[Values, ...]:
+    def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
         return (F.softmax(self._classifier(states.first()), dim=-1).cpu().numpy(),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:

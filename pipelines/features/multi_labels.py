@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,7 @@ class MultiLabels:
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, states: States) -> tuple[Values, ...]:
+    def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
         return (torch.sigmoid(self._classifier(states.first())).cpu().numpy(),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:

@@ -27,8 +27,11 @@ class Feature(Protocol):
         """The dataset columns that this feature fills; their names are ``spec.columns``."""
         ...
 
-    def compute(self, states: States) -> tuple[Values, ...]:
-        """What is kept of the rows of a micro-batch. Floats that are not finite reject their documents."""
+    def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:
+        """What is kept of the rows of a micro-batch; ``notes`` are the reading's, one for each row.
+
+        Floats that are not finite reject their documents.
+        """
         ...
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:

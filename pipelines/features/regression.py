@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -28,7 +29,7 @@ class Regression:
     def fields(self) -> list[pa.Field]:
         return feature_fields(self.spec)
 
-    def compute(self, states: States) -> tuple[Values, ...]:
+    def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
         return (self._classifier(states.first()).cpu().numpy(),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:

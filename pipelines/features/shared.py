@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -29,11 +30,11 @@ class SharedForward:
         self.features = tuple(features)
         self._needs = Needs.union(feature.needs for feature in features)
 
-    def compute(self, rows: Sequence[Ids]) -> list[tuple[Values, ...]]:
+    def compute(self, rows: Sequence[Ids], notes: Sequence[Any]) -> list[tuple[Values, ...]]:
         """One forward pass over a micro-batch: what each feature keeps of it, in the order of ``rows``."""
         with torch.inference_mode():
             states = self.encoder.forward(rows, needs=self._needs)
-            return [feature.compute(states) for feature in self.features]
+            return [feature.compute(states, notes) for feature in self.features]
 
 
 def load_features(spec: RunSpec, device: torch.device, tokenizers: Mapping[str, Tokenizer]) -> list[SharedForward]:

@@ -29,7 +29,10 @@ class TextReading:
         return TextReading
 
     def read(self, documents: Sequence[Document]) -> list[Inputs | Unfit]:
-        """The ids of each document; with windows as many rows as it needs, each with special tokens of its own."""
+        """The ids of each document; with windows as many rows as it needs, each with special tokens of its own.
+
+        The note of a row is which of the text's tokens is the first in it.
+        """
         texts = [self.prefix + document.text for document in documents]
         windows = self.long.policy is Long.WINDOW
         encoded = self.tokenizer.encode(
@@ -37,21 +40,19 @@ class TextReading:
         )
         bounds = zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True)
         rows = [encoded.ids[begin:end] for begin, end in bounds]
-        counts = zip(rows, encoded.n_tokens.tolist(), encoded.n_used.tolist(), strict=True)
-        return [self._inputs(row, n_tokens, n_used) for row, n_tokens, n_used in counts]
+        counts = zip(texts, rows, encoded.n_tokens.tolist(), encoded.n_used.tolist(), strict=True)
+        return [self._inputs(text, row, n_tokens, n_used) for text, row, n_tokens, n_used in counts]
 
-    def _inputs(self, row: Ids, n_tokens: int, n_used: int) -> Inputs | Unfit:
+    def _inputs(self, text: str, row: Ids, n_tokens: int, n_used: int) -> Inputs | Unfit:
         if n_tokens <= self.max_tokens or self.long.policy is Long.TRUNCATE:
-            return Inputs((row,), n_tokens, n_used)
+            return Inputs((row,), n_tokens, n_used, text, (0,))
         if self.long.policy is Long.ERROR:
             return Unfit(Reason.TOO_LONG, f"The text has {n_tokens:,} tokens, {self.max_tokens:,} are allowed.")
-        return Inputs(tuple(self._windows(row)), n_tokens, n_used)
-
-    def _windows(self, row: Ids) -> Iterator[Ids]:
         before, _, after = (np.array(ids, np.int32) for ids in self.tokenizer.around)
         body = row[len(before) : len(row) - len(after)]
-        for begin, end in windows(len(body), self.max_tokens - len(before) - len(after), self.long.stride):
-            yield np.concatenate((before, body[begin:end], after))
+        bounds = [*windows(len(body), self.max_tokens - len(before) - len(after), self.long.stride)]
+        parts = tuple(np.concatenate((before, body[begin:end], after)) for begin, end in bounds)
+        return Inputs(parts, n_tokens, n_used, text, tuple(begin for begin, _ in bounds))
 
 
 def windows(length: int, room: int, stride: int) -> Iterator[tuple[int, int]]:
