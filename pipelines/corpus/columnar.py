@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipelines.corpus.arrow_batches import arrow_batches, arrow_schema
 from pipelines.corpus.arrow_values import ARROW_ERRORS, id_values, plain_array, python_values, text_values
+from pipelines.corpus.dotted import dotted, dotted_arrays, with_heads
 from pipelines.corpus.evidence import DamagedFile, first_line
 from pipelines.corpus.expanded import expanded_bytes, shares
 from pipelines.corpus.mapping import ColumnMapping, Step
@@ -27,14 +28,16 @@ _ROW_BYTES = 256 * 2**20
 def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, _line: int) -> Iterator[Step]:
     """The items of a file from a row on; rows have no lines. Raises DamagedFile after all that could be read."""
     texts = [*spec.text_columns, *filter(None, (spec.pair_column,))]
-    used = list(dict.fromkeys([*texts, *filter(None, (spec.id_column,)), *(kept.column for kept in spec.keep)]))
+    used = with_heads(spec.used_columns)
+    inside = dotted(spec.used_columns)
     batches = resumed_batches if shard.format is Format.PARQUET else arrow_batches
     document = mapping.document
     row = offset
     for batch in batches(shard.uri, used, offset):
         for part in _convertible(batch, row):
             columns = _plain_columns(part)
-            names, rows = _rows(columns, texts, spec.id_column, part.num_rows)
+            columns |= dotted_arrays(columns, inside)
+            names, rows = _rows(columns, texts, spec, part.num_rows)
             kept = _kept(columns, [kept.column for kept in spec.keep], part.num_rows)
             for values, kept_values in zip(rows, kept, strict=True):
                 yield document(dict(zip(names, values, strict=True)), row, 0, None, kept_values), row + 1, 0, 0
@@ -93,12 +96,15 @@ def _plain_columns(part: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 def _rows(
-    columns: dict[str, pa.Array], texts: Sequence[str], id_column: str | None, count: int
+    columns: dict[str, pa.Array], texts: Sequence[str], spec: CorpusSpec, count: int
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """The names and rows of the columns that become text and id, as Python values."""
+    """The names and rows of the columns that become text, id and what is attached, as Python values."""
     lists = {name: text_values(columns[name]) for name in texts if name in columns}
-    if id_column is not None and id_column in columns and id_column not in lists:
-        lists[id_column] = id_values(columns[id_column])
+    if spec.id_column is not None and spec.id_column in columns and spec.id_column not in lists:
+        lists[spec.id_column] = id_values(columns[spec.id_column])
+    for one in spec.attached:
+        if one.column in columns and one.column not in lists:
+            lists[one.column] = python_values(columns[one.column])
     return list(lists), zip(*lists.values(), strict=True) if lists else iter([()] * count)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipelines.corpus import columnar, delimited, jsonl, plain
 from pipelines.corpus.arrow_values import ARROW_ERRORS, plain_type
 from pipelines.corpus.detection import COLUMNAR
+from pipelines.corpus.dotted import dotted, dotted_type, with_dotted
 from pipelines.corpus.evidence import shown
 from pipelines.corpus.keep import KeepOption, json_kind, json_type
 from pipelines.corpus.options import CorpusOptions
@@ -54,7 +55,7 @@ def survey(shards: Sequence[Shard], options: CorpusOptions) -> Survey:
     used = {*options.text_columns, *options.named_columns}
     for number, shard in enumerate(shards):
         if shard.format is Format.JSONL:
-            _survey_jsonl(found, shard, options.encoding, untyped)
+            _survey_jsonl(found, shard, options.encoding, untyped, dotted(used))
         elif number < _SCHEMA_FILES:
             _survey_declared(found, shard, options, used)
     return found
@@ -83,7 +84,7 @@ def kept_columns(found: Survey, options: CorpusOptions) -> tuple[KeptColumn, ...
     )
 
 
-def _survey_jsonl(found: Survey, shard: Shard, encoding: str, untyped: Sequence[str]) -> None:
+def _survey_jsonl(found: Survey, shard: Shard, encoding: str, untyped: Sequence[str], inside: Sequence[str]) -> None:
     wanted = TYPE_DOCUMENTS if untyped else COLUMN_DOCUMENTS
     if found.documents >= wanted or found.size >= _SAMPLE_BYTES:
         return
@@ -91,10 +92,12 @@ def _survey_jsonl(found: Survey, shard: Shard, encoding: str, untyped: Sequence[
         found.documents += 1
         found.size += size
         if values is not None:
+            row = with_dotted(values, inside)
             if found.documents <= COLUMN_DOCUMENTS:
-                found.columns.update(dict.fromkeys(values))
+                found.columns.update(dict.fromkeys(row))
             for column in untyped:
-                found.kinds.setdefault(column, set()).add(json_kind(values.get(column)))
+                found.kinds.setdefault(column, set()).add(json_kind(row.get(column)))
+            del row
         del values  # before the next line is parsed: both can be large
         if found.documents >= wanted or found.size >= _SAMPLE_BYTES:
             return
@@ -110,6 +113,10 @@ def _survey_declared(found: Survey, shard: Shard, options: CorpusOptions, used: 
         names = [name for name, _ in declared]
         for name, dtype in declared:
             found.note(name, arrow_type_name(dtype), shard.uri)
+        for name in dotted(used - set(names)):
+            inside = None if schema is None else dotted_type(schema, name)
+            if inside is not None:
+                found.note(name, arrow_type_name(inside), shard.uri)
     else:
         try:
             names = list(delimited.header(shard, options.encoding, options.header)[0])

@@ -39,6 +39,7 @@ def discover(arguments: Sequence[str], options: CorpusOptions) -> CorpusSpec:
         whole_files=options.whole_files,
         encoding=options.encoding,
         limit=options.limit,
+        attached=options.attached,
     )
 
 

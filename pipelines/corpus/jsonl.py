@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from pipelines.corpus.depth import MAX_DEPTH, too_deep
+from pipelines.corpus.dotted import with_heads
 from pipelines.corpus.encodings import is_utf8
 from pipelines.corpus.evidence import DamagedFile, first_line, reject_at
 from pipelines.corpus.integers import exactly
@@ -21,7 +22,13 @@ def read(shard: Shard, spec: CorpusSpec, mapping: ColumnMapping, offset: int, li
     """The items of a file from a byte offset on. Raises DamagedFile after all that could be read."""
     loads, document = orjson.loads, mapping.document
     encoding = None if is_utf8(spec.encoding) else spec.encoding
-    columns = [*([spec.id_column] if spec.id_column is not None else []), *(kept.column for kept in spec.keep)]
+    columns = with_heads(
+        [
+            *([spec.id_column] if spec.id_column is not None else []),
+            *(kept.column for kept in spec.keep),
+            *(one.column for one in spec.attached),
+        ]
+    )
     for block in read_lines(shard.uri, shard.compression, offset, line, bom=encoding is None):
         if isinstance(block, LongLine):
             yield long_line(shard, block), block.next_offset, block.last_number, 0

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.corpus.conversion import Converter, MisfitError
+from pipelines.corpus.dotted import dotted, with_dotted
 from pipelines.corpus.evidence import excerpt, made_id, printable, reject_at
+from pipelines.corpus.integers import json_text
 from pipelines.corpus.lines import MAX_LINE_BYTES
 from pipelines.documents import Document, Origin, Reason, Reject, Stage
 from pipelines.spec import CorpusSpec, Shard
@@ -30,6 +32,8 @@ class ColumnMapping:
         self._single = len(spec.text_columns) == 1
         self._pair = spec.pair_column
         self._id = spec.id_column
+        self._attached = spec.attached
+        self._dotted = dotted(spec.used_columns)
         self._keep = tuple(zip(spec.keep, converters, strict=True))
         self.warnings: list[Reject] = []
 
@@ -45,6 +49,8 @@ class ColumnMapping:
 
         ``kept`` are the source values of the kept columns where they are not those of ``values``.
         """
+        if self._dotted:
+            values = with_dotted(values, self._dotted)
         text = values.get(self._text) if self._single else self._joined(values)
         key = None if self._id is None else values.get(self._id)
         if type(key) is not str:
@@ -58,6 +64,12 @@ class ColumnMapping:
             pair = values.get(self._pair)
             if type(pair) is not str:
                 return self._column_fault(self._pair, pair, offset, line, raw, key)
+        if self._attached:
+            found = {str(one.role): values.get(one.column) for one in self._attached}
+            for one in self._attached:
+                if isinstance(found[one.role], bytes):  # what is not UTF-8
+                    return self._column_fault(one.column, found[one.role], offset, line, raw, key)
+            pair = json_text(found)
         if len(text) > MAX_LINE_BYTES or (pair is not None and len(pair) > MAX_LINE_BYTES):
             detail = f"the text has over {MAX_LINE_BYTES} characters"
             return self._refused(Reason.TOO_LONG, detail, offset, line, raw, key)

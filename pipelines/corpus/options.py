@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipelines.corpus.encodings import check_encoding
 from pipelines.corpus.keep import KeepOption
 from pipelines.errors import UsageError
-from pipelines.spec import Format
+from pipelines.spec import Attached, Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class CorpusOptions:
     encoding: str = "utf-8"
     limit: int | None = None
     text_named: bool = False
+    attached: tuple[Attached, ...] = ()
 
     @property
     def named_columns(self) -> tuple[str, ...]:
         """The columns that must be there because the user named them, each once."""
         texts = self.text_columns if self.text_named or self.text_columns != ("text",) else ()
         others = (self.pair_column, self.id_column, *(option.column for option in self.keep))
-        return tuple(dict.fromkeys([*texts, *(name for name in others if name is not None)]))
+        attached = (one.column for one in self.attached)
+        return tuple(dict.fromkeys([*texts, *(name for name in others if name is not None), *attached]))
 
     def check(self) -> None:
         """Raises UsageError where the options contradict each other."""
@@ -46,6 +48,10 @@ class CorpusOptions:
             raise UsageError(f"--limit is {self.limit}, wanted 0 or more.")
         if self.whole_files and self.format not in (Format.AUTO, Format.TEXT):
             raise UsageError(f"--whole-files reads text files, --format is {self.format}.", "Leave one of them out.")
+        if self.attached and self.pair_column is not None:
+            raise UsageError(
+                f"--pair-column cannot be had beside a column of {self.attached[0].role}.", "Leave one of them out."
+            )
         names = [option.name or option.column for option in self.keep]
         for name in names:
             if names.count(name) > 1:

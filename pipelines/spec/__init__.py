@@ -3,7 +3,7 @@
 Frozen values that travel: in ``_run.json``, in the footer of every part, digested into the fingerprint.
 """
 
-from pipelines.spec.corpus import CorpusSpec, Format, KeptColumn, Shard, arrow_type, arrow_type_name
+from pipelines.spec.corpus import Attached, CorpusSpec, Format, KeptColumn, Role, Shard, arrow_type, arrow_type_name
 from pipelines.spec.features import (
     FeatureKind,
     FeatureSpec,
@@ -41,6 +41,7 @@ __all__ = [
     "Dtype",
     "EmbeddingOptions",
     "FeatureKind",
+    "Attached",
     "FeatureSpec",
     "Format",
     "KeptColumn",
@@ -56,6 +57,7 @@ __all__ = [
     "Shard",
     "Storage",
     "arrow_type",
+    "Role",
     "arrow_type_name",
     "canonical_json",
     "embedding_feature",

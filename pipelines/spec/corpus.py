@@ -71,9 +71,28 @@ class Shard:
     mtime_ns: int
 
 
+class Role(StrEnum):
+    """What an attached column is to a feature."""
+
+    CHOICES = "choices"
+    CONTEXT = "context"
+    CANDIDATES = "candidates"
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A column whose values travel with the documents for a feature, and what they are to it."""
+
+    role: Role
+    column: str
+
+
 @dataclass(frozen=True, slots=True)
 class CorpusSpec:
-    """The files that a run reads, in order, and how their columns become documents."""
+    """The files that a run reads, in order, and how their columns become documents.
+
+    With ``attached`` columns the pair of each document is no sentence but a JSON object: their values by role.
+    """
 
     shards: tuple[Shard, ...]
     text_columns: tuple[str, ...] = ("text",)
@@ -84,3 +103,11 @@ class CorpusSpec:
     whole_files: bool = False
     encoding: str = "utf-8"
     limit: int | None = None
+    attached: tuple[Attached, ...] = ()
+
+    @property
+    def used_columns(self) -> tuple[str, ...]:
+        """The columns that are read, each once."""
+        others = (self.pair_column, self.id_column, *(kept.column for kept in self.keep))
+        named = (*self.text_columns, *(name for name in others if name is not None))
+        return tuple(dict.fromkeys((*named, *(one.column for one in self.attached))))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipelines.spec.corpus import CorpusSpec, Format, KeptColumn, Shard
+from pipelines.spec.corpus import Attached, CorpusSpec, Format, KeptColumn, Role, Shard
 from pipelines.spec.features import FeatureSpec, ModelRef, feature_from_json, feature_to_json, model_from_json
 
 SPEC_VERSION = 1
@@ -115,7 +115,7 @@ class RunSpec:
         """What an extractor depends on: not files, batches, or where a model was found. Equal ones can share one."""
         return dataclasses.replace(
             self,
-            corpus=CorpusSpec((), keep=self.corpus.keep),
+            corpus=CorpusSpec((), keep=self.corpus.keep, attached=self.corpus.attached),
             model=_placeless(self.model),
             features=tuple(dataclasses.replace(feature, model=_placeless(feature.model)) for feature in self.features),
             batch_documents=0,
@@ -156,5 +156,8 @@ def from_json(document: Mapping[str, Any]) -> RunSpec:
         batch_documents=document["batch_documents"],
         prefix=document["prefix"],
         batch_invariant=document.get("batch_invariant", False),
+    if not spec.corpus.attached:
+        del document["corpus"]["attached"]  # and so is this
         long=LongTexts(Long(long["policy"]), long["stride"]),
     )
+    corpus["attached"] = tuple(Attached(Role(one["role"]), one["column"]) for one in corpus.get("attached", ()))
