@@ -12,7 +12,7 @@ import click
 from pipelines import __version__
 from pipelines.errors import CancelledError, PenstockError, UsageError
 from worker import logs
-from worker.cli import cancel, config, doctor, quarantine, resume, run, status, submit, verify, worker
+from worker.cli import by_hand, cancel, config, doctor, quarantine, resume, run, status, submit, verify, worker
 from worker.cli.output import emit_error
 
 
@@ -33,6 +33,11 @@ for command in (
     quarantine.quarantine,
     doctor.doctor,
     config.config,
+    by_hand.encode,
+    by_hand.decode,
+    by_hand.predict,
+    by_hand.fill_mask,
+    by_hand.disambiguate,
 ):
     cli.add_command(command)
 
