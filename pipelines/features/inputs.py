@@ -28,6 +28,7 @@ class Inputs:
     n_used: int
     text: str = ""
     notes: tuple[Any, ...] = ()
+    prefix: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,11 @@ class Pieces:
         """The id of ``<mask>``, where there is one."""
         return next((number for number in sorted(self._special) if self._names[number] == "<mask>"), None)
 
+    @property
+    def unknown(self) -> int | None:
+        """The id of ``<unk>``, where there is one: what a Unigram makes of letters that no piece has."""
+        return next((number for number in sorted(self._special) if self._names[number] == "<unk>"), None)
+
     def is_filler(self, number: int) -> bool:
         """Whether an id stands for no text at all and for nothing else either."""
         return _FILLER.fullmatch(self.name(number)) is not None
