@@ -184,7 +184,11 @@ def finish(
     assert head is not None, "a finished run has a manifest; this is a bug"
     summary = replace(head.summary, out=str(store.root))
     peak = head.statistics.get("redis_peak_bytes", 0)
-    value = summary_json(summary, head.proof, seconds_total=seconds_total, redis_peak_bytes=peak) | dict(also or {})
+    document = load_document(store)
+    assert document is not None, "a finished run has a document; this is a bug"
+    value = summary_json(
+        summary, head.proof, document.spec.long, seconds_total=seconds_total, redis_peak_bytes=peak
+    ) | dict(also or {})
     if summary.state == "sealed":
         emit(value, first + summary_text(value), as_json=flags["as_json"])
         return 0

@@ -14,14 +14,14 @@ from pipelines.parts.proof_record import Proof, proof_to_json
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
-from pipelines.spec import RunSpec
+from pipelines.spec import LongTexts, RunSpec
 from worker.cli.output import counted, in_bytes
 
 SAMPLE = 3
 
 
 def summary_json(
-    summary: Summary, proof: Proof | None, *, seconds_total: float, redis_peak_bytes: int
+    summary: Summary, proof: Proof | None, long: LongTexts, *, seconds_total: float, redis_peak_bytes: int
 ) -> dict[str, Any]:
     """The object of ``run --json`` (contract). Rates are over ``seconds``: first batch claimed to last committed."""
     value = summary.to_json()
@@ -33,6 +33,8 @@ def summary_json(
         "documents_per_second": round(summary.documents / seconds, 3) if summary.documents else 0.0,
         "tokens_per_second": round(summary.tokens_used / seconds, 3) if summary.tokens_used else 0.0,
         "redis_peak_bytes": redis_peak_bytes,
+        "long": str(long.policy),
+        "tokens_lost": summary.tokens - summary.tokens_used,
         "proof": proof_to_json(proof) if proof else None,
     }
 
