@@ -40,10 +40,12 @@ def own_heads(model: ModelRef, device: torch.device) -> dict[str, Classification
     """The classifier of a checkpoint, under the names it goes by; none where it has none.
 
     It is ``classifier``, and for those who know it from fairseq ``sentence_classification_head``, the name that
-    fairseq gives unless told otherwise, and ``mnli`` where its labels are those of roberta.large.mnli, in that order.
+    fairseq gives unless told otherwise, ``mnli`` where its labels are those of roberta.large.mnli, in that order, and
+    the name it had in the archive that it was imported from.
     """
     folder = Path(model.path)
-    config = parse_config(read_json(folder / "config.json"), model.path)
+    document = read_json(folder / "config.json")
+    config = parse_config(document, model.path)
     tensors = classifier_of(stored_tensors(folder), config, model.path)
     if not tensors:
         return {}
@@ -54,4 +56,6 @@ def own_heads(model: ModelRef, device: torch.device) -> dict[str, Classification
     names = [OWN, FAIRSEQ_DEFAULT]
     if tuple(label.lower() for label in model.labels) == MNLI:
         names.append("mnli")
+    if isinstance(document.get("fairseq_head"), str):
+        names.append(document["fairseq_head"])
     return dict.fromkeys(names, head)

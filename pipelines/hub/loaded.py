@@ -12,6 +12,7 @@ from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import EncoderConfig
 from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.linear import takes_int8
+from pipelines.roberta.names import resolve
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Dtype, ModelRef
@@ -47,7 +48,7 @@ def load(source: str, device: str, dtype: str) -> Loaded:
     place, numbers = _device(device), _dtype(dtype)
     if numbers is Dtype.INT8 and not takes_int8(place):
         raise SurroundingsError("int8 is computed on CPUs only, by a torch built with oneDNN.", "Take bfloat16.")
-    model = find(source)
+    model = find(resolve(source, Path()))
     encoder = Encoder.load(model, place, numbers)
     tokenizer = Tokenizer(Path(model.path), model.model_type, encoder.config.vocab_size)
     return Loaded(model, tokenizer, Pieces(tokenizer), encoder)

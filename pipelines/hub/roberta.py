@@ -46,7 +46,7 @@ class Roberta:
 
     @classmethod
     def load(cls, model: str, *, device: str = "cpu", dtype: str = "float32") -> Roberta:
-        """Load a checkpoint: a folder, or ``org/name[@revision]`` on the model hub.
+        """Load a checkpoint: a folder, ``org/name[@revision]`` on the model hub, or a known name (``roberta.large``).
 
         ``device`` is as torch names it; ``dtype`` is float32, bfloat16, float16, or int8 on a CPU. Raises InputError
         where there is no such checkpoint, SurroundingsError where the device cannot be used or is too small.

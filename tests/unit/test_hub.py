@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,9 @@ def test_a_checkpoint_s_classifier_goes_by_the_names_of_fairseq(
     assert torch.equal(mnli.predict("mnli", tokens), mnli.predict("classifier", tokens))
     flipped = make_model(texts, tmp_path / "flipped", labels=labels[::-1], encoder_from=tiny_model)
     assert "mnli" not in Roberta.load(str(flipped)).heads, "whoever asks for fairseq's head expects its order"
+    config = flipped / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"fairseq_head": "imdb_head"}))
+    assert "imdb_head" in Roberta.load(str(flipped)).heads
 
 
 def test_a_mask_is_filled(roberta: Roberta) -> None:
@@ -179,3 +183,22 @@ def test_numbers_and_devices_that_there_are(tiny_model: Path) -> None:
         Roberta.load(str(tiny_model), device="gpu")
     with pytest.raises(InputError, match="no model folder"):
         Roberta.load("nowhere")
+    with pytest.raises(InputError, match=r"roberta.large.wsc is not on the model hub") as error:
+        Roberta.load("roberta.large.wsc")
+    assert "penstock model import-fairseq" in error.value.hint
+
+
+def test_the_schemas_of_winograd_get_an_answer(
+    test_data: Path, make_model: Callable[..., Path], texts: list[str], tmp_path: Path
+) -> None:
+    """A random model's answers are chance: what is tested is that every sentence has one."""
+    roberta = Roberta.load(str(add_lm_head(make_model(texts, tmp_path / "encoder", layers=1), tmp_path / "lm")))
+    blocks = (test_data / "wsc" / "wsc273.txt").read_text(encoding="utf-8").strip().split("\n\n")
+    assert len(blocks) == 273
+    answers = []
+    for block in blocks:
+        text, pronoun, candidates, _ = block.split("\n")
+        choices = [candidate.strip() for candidate in candidates.split(",")]
+        marked = text.replace(pronoun.strip(), "[it]")
+        answers.append(choices.index(str(roberta.disambiguate_pronoun(marked, choices))))
+    assert len(set(answers)) == 2
