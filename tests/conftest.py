@@ -20,9 +20,10 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+_FOR_TESTS = ("PENSTOCK_TEST_DATA", "PENSTOCK_MODELS")
 # Before anything else is imported: no setting, device or hub cache of whoever runs the tests may change a result.
 for name in list(os.environ):
-    if name.startswith(("PENSTOCK_", "CUDA_", "HF_", "TRANSFORMERS_", "CELERY_")) and name != "PENSTOCK_TEST_DATA":
+    if name.startswith(("PENSTOCK_", "CUDA_", "HF_", "TRANSFORMERS_", "CELERY_")) and name not in _FOR_TESTS:
         del os.environ[name]
 # A shell that runs the tests in the background lets them ignore interrupts, and so would every command they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,6 +36,7 @@ os.environ |= {
     "HF_HOME": f"{_home}/huggingface",
     "PENSTOCK_PROOF_DOCUMENTS": "0",  # it takes seconds: on where it is tested
     "XDG_CONFIG_HOME": f"{_home}/config",
+    "XDG_DATA_HOME": f"{_home}/data",
     "XDG_STATE_HOME": f"{_home}/state",
 }
 

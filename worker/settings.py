@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     max_attempts: PositiveInt = Field(5, description="claimed deliveries after which a batch is a dead letter")
     reconcile_interval_s: Seconds = Field(2.0, description="seconds between two looks for batches that got lost")
     model_cache_bytes: PositiveInt = Field(8 * 2**30, description="bytes of model weights that a worker keeps loaded")
+    models_dir: Path | None = Field(
+        None, description="folder of your models by name; without one, penstock/models in your data folder"
+    )
     proof_documents: int = Field(8, ge=0, description="documents that are proved before a run is sealed, 0 for none")
     proof_timeout_s: Seconds = Field(900.0, description="seconds that a run that is done waits for its proof")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
@@ -193,6 +196,12 @@ def slot_identity() -> SlotIdentity:
     """Who this worker process is. Raises KeyError in a process that no supervisor started."""
     values = {key: os.environ[f"{ENV_PREFIX}SLOT_{key.upper()}"] for key in SlotIdentity._fields}
     return SlotIdentity(values["slot"], values["device"], int(values["threads"]), values["owner"], values["breadcrumb"])
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where a user's models are, each in a folder of its name."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return (settings.models_dir or Path(data) / "penstock" / "models").expanduser().absolute()
 
 
 def state_folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 
 from pipelines.errors import InputError
 from pipelines.roberta.config import parse_config, read_json
@@ -34,3 +34,8 @@ def download(source: str) -> tuple[Path, str]:
             f"There is no folder {source!r}, and the model hub gave no such model: {reason[:200]}",
             "Check the name, HF_TOKEN for a private model, and the network.",
         ) from error
+
+
+def is_cached(name: str) -> bool:
+    """Whether the cache of this machine has a checkpoint of the hub; the hub is not asked."""
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)

@@ -14,8 +14,8 @@ import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 LAYERS, HIDDEN, INNER, ATTENTION_HEADS, POSITIONS = 3, 24, 40, 4, 70
 MERGES = (
-    *(("t", "h"), ("Ġ", "th"), ("Ġth", "e"), ("i", "n"), ("e", "r"), ("r", "i"), ("v", "er"), ("ri", "ver")),
-    *(("Ġ", "ri"), ("Ġri", "ver"), ("th", "e"), ("Ġ", "w"), ("Ġw", "a"), ("t", "er"), ("Ġwa", "ter"), ("o", "n")),
+    *(("t", "h"), ("Ġ", "th"), ("Ġth", "e"), ("i", "n"), ("e", "r"), ("r", "i"), ("Ġ", "ri"), ("v", "er")),
+    *(("Ġri", "ver"), ("ri", "ver"), ("th", "e"), ("Ġ", "w"), ("Ġw", "a"), ("t", "er"), ("Ġwa", "ter"), ("o", "n")),
 )
 """In this order a word such as `` river`` ends as one piece."""
 SENTENCE = "encoder.sentence_encoder."

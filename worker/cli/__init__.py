@@ -12,7 +12,7 @@ import click
 from pipelines import __version__
 from pipelines.errors import CancelledError, PenstockError, UsageError
 from worker import logs
-from worker.cli import by_hand, cancel, config, doctor, quarantine, resume, run, status, submit, verify, worker
+from worker.cli import by_hand, cancel, config, doctor, model, quarantine, resume, run, status, submit, verify, worker
 from worker.cli.output import emit_error
 
 
@@ -31,6 +31,7 @@ for command in (
     cancel.cancel,
     verify.verify,
     quarantine.quarantine,
+    model.model,
     doctor.doctor,
     config.config,
     by_hand.encode,

@@ -19,6 +19,7 @@ from pipelines.roberta.sentences import decode as decoded
 from pipelines.roberta.sentences import encode as encoded
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Dtype
+from worker.cli.model_names import model_source
 from worker.cli.options import result_options
 from worker.cli.output import emit, printable
 
@@ -29,7 +30,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OWN_HEAD = "classifier"
 
 model_option = click.option(
-    "--model", required=True, metavar="MODEL", help="Checkpoint folder, or hub id (ORG/NAME[@COMMIT])."
+    "--model",
+    required=True,
+    metavar="MODEL",
+    help="Checkpoint folder, hub id (ORG/NAME[@COMMIT]), or a name of `model list`.",
 )
 
 
@@ -169,7 +173,7 @@ def _weight(weighed: tuple[str, float]) -> dict[str, Any]:
 
 def _tokenizer(model: str) -> tuple[Tokenizer, int]:
     """A checkpoint's tokenizer and its padding id, without torch."""
-    found = find(model)
+    found = find(model_source(model))
     config = parse_config(read_json(Path(found.path) / "config.json"), found.path)
     return Tokenizer(Path(found.path), found.model_type, config.vocab_size), config.pad_token_id
 
@@ -177,7 +181,7 @@ def _tokenizer(model: str) -> tuple[Tokenizer, int]:
 def _roberta(flags: dict[str, Any]) -> Roberta:
     from pipelines.hub import Roberta
 
-    return Roberta.load(flags["model"], device=flags["device"], dtype=flags["dtype"])
+    return Roberta.load(model_source(flags["model"]), device=flags["device"], dtype=flags["dtype"])
 
 
 def _texts(given: Sequence[str]) -> list[str]:

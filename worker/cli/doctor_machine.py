@@ -12,6 +12,7 @@ from pipelines.roberta import checkpoint
 from pipelines.spec import Dtype, ModelRef
 from worker import gpu
 from worker.cli.findings import Finding, State
+from worker.cli.model_names import model_source
 from worker.cores import usable_cores
 from worker.settings import Settings
 
@@ -84,7 +85,7 @@ def model_found(found: ModelRef) -> list[Finding]:
 
 def find_model(model: str) -> ModelRef:
     """The checkpoint that was named. Raises InputError where it cannot be used."""
-    return checkpoint.find(model)
+    return checkpoint.find(model_source(model))
 
 
 def _wanted() -> dict[str, str]:

@@ -15,6 +15,7 @@ from pipelines.opening import Request
 from pipelines.parts.run_document import Transport
 from pipelines.spec import Dtype, Format
 from worker.cli.feature_options import FEATURE_OPTIONS, feature_request
+from worker.cli.model_names import classifier_source, model_source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,7 +35,10 @@ def spec_options(command: Command) -> Command:
         click.argument("corpus", nargs=-1, required=True, metavar="CORPUS..."),
         click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the dataset."),
         click.option(
-            "--model", required=True, metavar="MODEL", help="Checkpoint folder, or hub id (ORG/NAME[@COMMIT])."
+            "--model",
+            required=True,
+            metavar="MODEL",
+            help="Checkpoint folder, hub id (ORG/NAME[@COMMIT]), or a name of `model list`.",
         ),
         *FEATURE_OPTIONS,
         click.option(
@@ -150,6 +154,8 @@ def _refuse_bytes(flags: dict[str, Any]) -> None:
         "embed",
         "classify",
         "threshold",
+        "spans",
+        "answer",
         "encoding",
     ):
         for value in flags[name] if isinstance(flags[name], tuple) else (flags[name] or "",):
@@ -190,10 +196,10 @@ def make_request(flags: dict[str, Any], *, dtype: Dtype, batch_documents: int, s
     return Request(
         arguments=arguments,
         corpus=corpus_options(flags),
-        model=flags["model"],
+        model=model_source(flags["model"]),
         dtype=dtype,
         batch_documents=batch_documents,
-        **feature_request(flags),
+        **feature_request({**flags, "classify": tuple(map(classifier_source, flags["classify"]))}),
         max_tokens=flags["max_tokens"],
         prefix=flags["prefix"],
         batch_invariant=flags["batch_invariant"],

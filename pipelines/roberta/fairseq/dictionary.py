@@ -56,7 +56,7 @@ def label_names(path: Path) -> tuple[str, ...]:
 
     ``path`` is the dictionary, or the folder of it (``label``), or the folder of the binarised data around that.
     """
-    for place in (path, path / "dict.txt", path / "label" / "dict.txt"):
+    for place in (path, path / "label" / "dict.txt", path / "dict.txt"):
         if place.is_file():
             return tuple(symbol for symbol in symbols(place) if not symbol.startswith(FILLER))
     raise InputError(

@@ -1,0 +1,98 @@
+"""The published outputs of the real models: where PENSTOCK_MODELS=DIR holds folders roberta.base, roberta.large and
+roberta.large.mnli. Where PENSTOCK_TEST_DATA is set as well, fairseq's own feature tensors are compared, too.
+
+Numbers: golden_numbers.json (huggingface/transformers ``tests/models/roberta/test_modeling_roberta.py``,
+keras-team/keras-hub ``roberta_backbone_test.py``, facebookresearch/fairseq ``examples/roberta/README.md``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.hub import Roberta, collate_tokens
+
+HELLO = [0, 31414, 232, 328, 740, 1140, 12695, 69, 46078, 1588, 2]
+Load = Callable[[str], Roberta]
+
+
+@pytest.fixture(scope="module")
+def load() -> Load:
+    """A real model by its name; skipped where it is not there."""
+    loaded: dict[str, Roberta] = {}
+
+    def by_name(name: str) -> Roberta:
+        place = os.environ.get("PENSTOCK_MODELS")
+        if not place:
+            pytest.skip("PENSTOCK_MODELS is not set: no real weights")
+        if not (Path(place) / name).is_dir():
+            pytest.skip(f"PENSTOCK_MODELS holds no folder {name}")
+        if name not in loaded:
+            loaded[name] = Roberta.load(str(Path(place) / name))
+        return loaded[name]
+
+    return by_name
+
+
+def close(found: torch.Tensor, wanted: list[list[float]] | list[float], atol: float = 1e-4) -> None:
+    torch.testing.assert_close(found.float(), torch.tensor(wanted), atol=atol, rtol=0)
+
+
+def test_last_hidden_states_of_base(load: Load) -> None:
+    found = load("roberta.base").extract_features(torch.tensor([HELLO]))
+    close(found[0, :3, :3], [[-0.0231, 0.0782, 0.0074], [-0.1854, 0.0540, -0.0175], [0.0548, 0.0799, 0.1687]])
+    fox = load("roberta.base").extract_features(torch.tensor([[0, 133, 2119, 2]]))
+    close(fox[0, 0, :5], [-0.051, 0.100, -0.010, -0.097, 0.059], atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["roberta.base", "roberta.large"])
+def test_features_are_those_of_fairseq(name: str, load: Load, test_data: Path) -> None:
+    roberta = load(name)
+    wanted = torch.load(test_data / "golden_outputs" / f"{name}.output.pt", weights_only=True)
+    found = roberta.extract_features(roberta.encode("Roberta base Model Comparison"))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_the_language_model_head_of_base(load: Load) -> None:
+    found = [token.strip() for _, _, token in load("roberta.base").fill_mask("The goal of life is <mask>.", topk=5)]
+    assert found == ["happiness", "love", "peace", "freedom", "simplicity"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "The first Star wars movie came out in <mask>",
+            [(" 1977", 0.9504708), (" 1978", 0.0099869), (" 1979", 0.0095748)],
+        ),
+        (
+            "Vikram samvat calender is official in <mask>",
+            [(" India", 0.2187882), (" Delhi", 0.0854724), (" Gujarat", 0.0755622)],
+        ),
+        (
+            "<mask> is the common currency of the European Union",
+            [("Euro", 0.9456494), ("euro", 0.0257482), ("€", 0.0111831)],
+        ),
+    ],
+)
+def test_masks_are_filled_as_in_the_readme(text: str, wanted: list[tuple[str, float]], load: Load) -> None:
+    found = load("roberta.large").fill_mask(text, topk=3)
+    assert [token for _, _, token in found] == [token for token, _ in wanted]
+    assert [score for _, score, _ in found] == pytest.approx([score for _, score in wanted], abs=1e-3)
+
+
+def test_pairs_are_classified_as_in_the_readme(load: Load) -> None:
+    roberta = load("roberta.large.mnli")
+    close(roberta.predict("mnli", torch.tensor([HELLO]), return_logits=True)[0], [-0.9469, 0.3913, 0.5118])
+    pairs = [
+        ("Roberta is a heavily optimized version of BERT.", "Roberta is not very optimized."),
+        ("Roberta is a heavily optimized version of BERT.", "Roberta is based on BERT."),
+        ("potatoes are awesome.", "I like to run."),
+        ("Mars is very far from earth.", "Mars is very close."),
+    ]
+    batch = collate_tokens([roberta.encode(*pair) for pair in pairs], pad_idx=1)
+    assert roberta.predict("mnli", batch).argmax(dim=1).tolist() == [0, 2, 1, 0]
