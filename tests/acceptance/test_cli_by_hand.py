@@ -120,6 +120,16 @@ def test_what_cannot_be_done_is_one_line_and_3(ask: Ask, speaker: Path, argument
     assert found in answer.err
 
 
+def test_a_model_among_the_user_s_goes_by_its_name(
+    ask: Ask, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine").symlink_to(tiny_model)
+    monkeypatch.setenv("PENSTOCK_MODELS_DIR", str(tmp_path / "models"))
+    assert ask("encode", "", "--model", "mine").out == "0 2\n"
+    assert "has no language model head" in ask("fill-mask", "<mask>", "--model", "mine").err
+
+
 def test_wrong_usage_is_2(ask: Ask, tiny_model: Path) -> None:
     for arguments in (
         ("decode", "zero"),

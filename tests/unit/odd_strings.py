@@ -7,7 +7,10 @@ import random
 from collections.abc import Iterator
 
 FUZZ_STRINGS = int(os.environ.get("FUZZ_STRINGS", "2000"))
-"""How many to try: more by ``FUZZ_STRINGS=100000 pytest …``."""
+"""How many to try: more by ``FUZZ_STRINGS=100000 pytest --timeout=0 …``."""
+
+SLOW_FUZZ_STRINGS = int(os.environ.get("FUZZ_STRINGS", "100"))
+"""The same where a model is asked of each."""
 
 _PARTS = (
     *(" ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\u2028", "\x85", "\x1c", "\u200b", "\ufeff", "\x00", "\x7f"),

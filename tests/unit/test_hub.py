@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from parity.lm_models import add_lm_head
+from unit.odd_strings import SLOW_FUZZ_STRINGS, odd_strings
 
 from pipelines.errors import DocumentError, InputError
 from pipelines.hub import ClassificationHead, Roberta, TokensError, collate_tokens
@@ -172,6 +173,18 @@ def test_words_are_given_or_found(bare: Roberta) -> None:
     assert [word.text for word in bare.extract_features_aligned_to_words("")] == ["<s>", "</s>"]
     with pytest.raises(DocumentError, match="half of a surrogate pair"):
         bare.extract_features_aligned_to_words("a\ud800")
+
+
+def test_words_of_any_string_add_up_in_every_layer(
+    make_model: Callable[..., Path], texts: list[str], tmp_path: Path
+) -> None:
+    roberta = Roberta.load(str(make_model(texts, tmp_path / "model", vocab_size=600, hidden_size=32)))
+    for text in odd_strings(SLOW_FUZZ_STRINGS, seed=17):
+        words = roberta.extract_features_aligned_to_words(text, return_all_hiddens=True)
+        layers = torch.stack(roberta.extract_features(roberta.encode(text), return_all_hiddens=True))[:, 0]
+        sums = torch.stack([word.vector for word in words]).sum(dim=0)
+        assert (sums - layers.sum(dim=1)).abs().max() < 1e-4, repr(text)
+        assert "".join(word.text for word in words[1:-1]) == "".join(text.split())
 
 
 def test_numbers_and_devices_that_there_are(tiny_model: Path) -> None:
