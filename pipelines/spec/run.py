@@ -137,6 +137,8 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
     document["features"] = [feature_to_json(feature) for feature in spec.features]
     if spec.long == TRUNCATED:
         del document["long"]  # it is younger than many a dataset, whose fingerprint stays as it was
+    if not spec.corpus.attached:
+        del document["corpus"]["attached"]  # and so is this
     return document
 
 
@@ -146,6 +148,7 @@ def from_json(document: Mapping[str, Any]) -> RunSpec:
     corpus["shards"] = tuple(Shard(**{**shard, "format": Format(shard["format"])}) for shard in corpus["shards"])
     corpus["keep"] = tuple(KeptColumn(**kept) for kept in corpus["keep"])
     corpus["text_columns"] = tuple(corpus["text_columns"])
+    corpus["attached"] = tuple(Attached(Role(one["role"]), one["column"]) for one in corpus.get("attached", ()))
     long = document.get("long", {"policy": Long.TRUNCATE, "stride": 0})
     return RunSpec(
         corpus=CorpusSpec(**corpus),
@@ -156,8 +159,5 @@ def from_json(document: Mapping[str, Any]) -> RunSpec:
         batch_documents=document["batch_documents"],
         prefix=document["prefix"],
         batch_invariant=document.get("batch_invariant", False),
-    if not spec.corpus.attached:
-        del document["corpus"]["attached"]  # and so is this
         long=LongTexts(Long(long["policy"]), long["stride"]),
     )
-    corpus["attached"] = tuple(Attached(Role(one["role"]), one["column"]) for one in corpus.get("attached", ()))
