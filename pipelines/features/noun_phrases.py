@@ -19,7 +19,11 @@ NOUNS = ("NOUN", "PROPN")
 
 def noun_phrases(text: str) -> list[str]:
     """The noun phrases in order, some within others. Raises InputError where spaCy or its model is not installed."""
-    document = _model()(text)
+    return phrases_of(_model()(text))
+
+
+def phrases_of(document: Any) -> list[str]:
+    """The noun phrases of a text that spaCy has read, as a ``spacy.tokens.Doc`` with parts of speech and a parse."""
     parts_of_speech = [token.pos_ for token in document]
     places = {(chunk.start, chunk.end) for chunk in document.noun_chunks} | set(noun_runs(parts_of_speech))
     chosen = [place for place in sorted(places) if not is_pronoun(parts_of_speech[slice(*place)])]

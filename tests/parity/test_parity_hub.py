@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from parity.lm_models import add_lm_head
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from pipelines.hub import Roberta, collate_tokens
+from pipelines.roberta.lm_head import LMHead
 
 TOLERANCE = 1e-5
 SHAPES = {
@@ -119,6 +121,21 @@ def test_filled_masks_are_those_of_transformers(
         assert all("<mask>" not in whole or token == "<mask>" for whole, _, token in filled)
         best.add(filled[0][2])
     assert len(best) > 1, "a head that says one thing of all texts tests nothing"
+
+
+def test_the_language_model_head_has_an_activation_of_its_own(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = add_lm_head(folders["deep"], tmp_path / "lm")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu", "layer_norm_eps": 1e-2}))
+    roberta = Roberta.load(str(folder))
+    oracle = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
+    head, tokens = LMHead.load(roberta.model, roberta.device), roberta.encode("the river turns seven gates")
+    with torch.inference_mode():
+        expected = oracle(input_ids=tokens[None]).logits[0]
+        found = head.logits(roberta.extract_features(tokens)[0])
+    assert (found - expected).abs().max() <= 10 * TOLERANCE  # logits: probabilities are compared above
+    truth = expected.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    assert (head.log_probabilities(roberta.extract_features(tokens)[0], tokens) - truth).abs().max() <= TOLERANCE
 
 
 def test_a_pronoun_is_what_the_language_model_finds_likeliest(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DocumentError, InputError
-from pipelines.features.noun_phrases import MODEL, is_pronoun, noun_phrases, noun_runs
+from pipelines.features.noun_phrases import MODEL, is_pronoun, noun_phrases, noun_runs, phrases_of
 from pipelines.features.pronoun_sentences import (
     PronounSentence,
     Weighed,
@@ -105,6 +105,21 @@ def test_without_spacy_s_model_it_says_what_to_install() -> None:
     with pytest.raises(InputError, match=f"{MODEL}.*is not installed") as error:
         noun_phrases("The trophy is big.")
     assert f"python -m spacy download {MODEL}" in error.value.hint
+
+
+def test_spacy_s_chunks_and_runs_of_nouns_are_candidates() -> None:
+    """A document of spaCy's own, with the parse that its model would give."""
+    tokens = pytest.importorskip("spacy.tokens", reason="spaCy is not installed")
+    vocabulary = importlib.import_module("spacy.lang.en").English().vocab
+    document = tokens.Doc(
+        vocabulary,
+        words=["The", "trophy", "of", "Ann", "Lee", "fits", "it", "."],
+        spaces=[True, True, True, True, True, True, False, False],
+        pos=["DET", "NOUN", "ADP", "PROPN", "PROPN", "VERB", "PRON", "PUNCT"],
+        heads=[1, 5, 1, 4, 2, 5, 5, 5],
+        deps=["det", "nsubj", "prep", "compound", "pobj", "ROOT", "dobj", "punct"],
+    )
+    assert phrases_of(document) == ["The trophy", "trophy", "Ann Lee"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec(MODEL) is None, reason=f"{MODEL} is not installed")
