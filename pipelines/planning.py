@@ -33,6 +33,7 @@ class Planner:
         self.store = store
         self.spec = spec
         self.plan = Plan(store)
+        self._limits = {"max_documents": spec.batch_documents, "max_text_bytes": spec.max_batch_text_bytes}
         self._rereader: CorpusReader | None = None
         self._following: Iterator[Document | Reject] = iter(())
 
@@ -49,7 +50,7 @@ class Planner:
         """
         number, end, _ = self.plan.tail()
         with open_corpus(self.spec.corpus, end) as reader:
-            yield from batches(reader, number=number, max_documents=self.spec.batch_documents)
+            yield from batches(reader, number=number, **self._limits)
             self.end = reader.cursor
             if number == self.end.documents == 0:
                 yield Batch(0, 0, [], start=end, end=self.end)
@@ -57,7 +58,7 @@ class Planner:
     def ranges(self) -> Iterator[Batch | PlanEntry]:
         """The same batches, found at scan speed where the format allows it; with documents only what is compressed."""
         number, end, _ = self.plan.tail()
-        with Ranges(self.spec.corpus, end, number=number, max_documents=self.spec.batch_documents) as ranges:
+        with Ranges(self.spec.corpus, end, number=number, **self._limits) as ranges:
             yield from ranges
             self.end = ranges.end
             if number == self.end.documents == 0:

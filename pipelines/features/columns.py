@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.features.vectors import vector_fields
+from pipelines.features.vectors import vector_fields, vector_list_type
 from pipelines.spec import (
     EmbeddingOptions,
     FeatureSpec,
@@ -12,6 +12,8 @@ from pipelines.spec import (
     MultiLabelsOptions,
     RegressionOptions,
     Storage,
+    TokensOptions,
+    WordsOptions,
 )
 
 
@@ -34,3 +36,14 @@ def feature_fields(spec: FeatureSpec) -> list[pa.Field]:
             return [pa.field(labels, pa.list_(pa.string())), *vector_fields(scores, classes, Storage.FLOAT32)]
         case RegressionOptions():
             return [pa.field(name, pa.float32()) for name in spec.columns]
+        case TokensOptions(storage=storage):
+            return _token_fields(spec, (pa.string(), pa.int32(), pa.int32(), pa.int32()), storage)
+        case WordsOptions(storage=storage):
+            return _token_fields(spec, (pa.string(), pa.int32(), pa.int32()), storage)
+
+
+def _token_fields(spec: FeatureSpec, kinds: tuple[pa.DataType, ...], storage: Storage) -> list[pa.Field]:
+    """Lists of one value for each token, of these kinds; behind them lists of vectors."""
+    types = [pa.list_(kind) for kind in kinds]
+    types += [vector_list_type(spec.model.hidden_size, storage)] * (len(spec.columns) - len(kinds))
+    return [pa.field(name, kind) for name, kind in zip(spec.columns, types, strict=True)]

@@ -13,7 +13,9 @@ from pipelines.features.labels import Labels
 from pipelines.features.multi_labels import MultiLabels
 from pipelines.features.protocol import Feature, Values
 from pipelines.features.regression import Regression
-from pipelines.features.texts import TextReading
+from pipelines.features.texts import ALL_TOKENS, TextReading
+from pipelines.features.tokens import Tokens
+from pipelines.features.words import Words
 from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.states import Needs
 from pipelines.roberta.tokenizer import Tokenizer
@@ -55,7 +57,12 @@ def load_features(spec: RunSpec, device: torch.device, tokenizers: Mapping[str, 
         if model.encoder_digest not in encoders:
             encoder = Encoder.load(model, device, spec.dtype, batch_invariant=spec.batch_invariant)
             encoders[model.encoder_digest] = encoder
-        features = [load_feature(member, device, batch_invariant=spec.batch_invariant) for _, member in members]
+        features = [
+            load_feature(
+                member, device, tokenizers[member.model.tokenizer_digest], batch_invariant=spec.batch_invariant
+            )
+            for _, member in members
+        ]
         forwards.append(SharedForward(model, encoders[model.encoder_digest], members[0][0], features))
     return forwards
 
@@ -67,10 +74,11 @@ def reading_of(spec: RunSpec, feature: FeatureSpec, tokenizer: Tokenizer) -> Rea
 
 def text_reading(spec: RunSpec, model: ModelRef, tokenizer: Tokenizer) -> TextReading:
     """How a model reads texts as they are."""
-    return TextReading(tokenizer, min(spec.max_tokens, model.token_limit), spec.prefix, spec.long)
+    most = spec.max_document_tokens or ALL_TOKENS
+    return TextReading(tokenizer, min(spec.max_tokens, model.token_limit), spec.prefix, spec.long, most)
 
 
-def load_feature(spec: FeatureSpec, device: torch.device, *, batch_invariant: bool) -> Feature:
+def load_feature(spec: FeatureSpec, device: torch.device, tokenizer: Tokenizer, *, batch_invariant: bool) -> Feature:
     """The feature that a spec asks for, with its weights if it has any."""
     match spec.kind:
         case FeatureKind.EMBEDDING:
@@ -81,3 +89,7 @@ def load_feature(spec: FeatureSpec, device: torch.device, *, batch_invariant: bo
             return MultiLabels(spec, device, batch_invariant=batch_invariant)
         case FeatureKind.REGRESSION:
             return Regression(spec, device, batch_invariant=batch_invariant)
+        case FeatureKind.TOKENS:
+            return Tokens(spec, tokenizer)
+        case FeatureKind.WORDS:
+            return Words(spec, tokenizer)

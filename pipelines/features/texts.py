@@ -17,12 +17,16 @@ ALL_TOKENS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class TextReading:
-    """``<s> text </s>`` or ``<s> text </s></s> pair </s>``, of at most ``max_tokens`` tokens each."""
+    """``<s> text </s>`` or ``<s> text </s></s> pair </s>``, of at most ``max_tokens`` tokens each.
+
+    In windows a document may have ``most`` tokens altogether.
+    """
 
     tokenizer: Tokenizer
     max_tokens: int
     prefix: str = ""
     long: LongTexts = TRUNCATED
+    most: int = ALL_TOKENS
 
     @property
     def key(self) -> Hashable:
@@ -45,14 +49,15 @@ class TextReading:
 
     def _inputs(self, text: str, row: Ids, n_tokens: int, n_used: int) -> Inputs | Unfit:
         if n_tokens <= self.max_tokens or self.long.policy is Long.TRUNCATE:
-            return Inputs((row,), n_tokens, n_used, text, (0,))
-        if self.long.policy is Long.ERROR:
-            return Unfit(Reason.TOO_LONG, f"The text has {n_tokens:,} tokens, {self.max_tokens:,} are allowed.")
+            return Inputs((row,), n_tokens, n_used, text, (0,), len(self.prefix))
+        allowed = self.max_tokens if self.long.policy is Long.ERROR else self.most
+        if n_tokens > allowed:
+            return Unfit(Reason.TOO_LONG, f"The text has {n_tokens:,} tokens, {allowed:,} are allowed.")
         before, _, after = (np.array(ids, np.int32) for ids in self.tokenizer.around)
         body = row[len(before) : len(row) - len(after)]
         bounds = [*windows(len(body), self.max_tokens - len(before) - len(after), self.long.stride)]
         parts = tuple(np.concatenate((before, body[begin:end], after)) for begin, end in bounds)
-        return Inputs(parts, n_tokens, n_used, text, tuple(begin for begin, _ in bounds))
+        return Inputs(parts, n_tokens, n_used, text, tuple(begin for begin, _ in bounds), len(self.prefix))
 
 
 def windows(length: int, room: int, stride: int) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -40,6 +41,22 @@ def vector_columns(vectors: Vectors, storage: Storage) -> list[pa.Array]:
     scales = np.abs(vectors).max(axis=1) / np.float32(INT8_LARGEST)
     steps = np.divide(vectors, scales[:, None], out=np.zeros_like(vectors), where=scales[:, None] > 0)
     return [_lists(np.rint(steps).astype(np.int8), pa.int8()), pa.array(scales, pa.float32())]
+
+
+def vector_list_type(width: int, storage: Storage) -> pa.DataType:
+    """The type of a column with any number of vectors in each row; they are stored as float32 or float16."""
+    return pa.list_(pa.list_(_TYPES[storage], width))
+
+
+def vector_lists(vectors: Sequence[Vectors], storage: Storage) -> pa.Array:
+    """The values of such a column, stored as :func:`vector_columns` does. *Shape:* vectors ``[rows][count, width]``."""
+    (flat,) = vector_columns(np.concatenate(vectors), storage)
+    return pa.ListArray.from_arrays(offsets_of(vectors), flat, type=vector_list_type(flat.type.list_size, storage))
+
+
+def offsets_of(lists: Sequence[Sized]) -> pa.Array:
+    """Where each of several lists begins and ends in a column, laid one after the other."""
+    return pa.array(np.cumsum([0, *map(len, lists)], dtype=np.int32))
 
 
 def dequantize(table: pa.Table | pa.RecordBatch, column: str = "embedding") -> Vectors:

@@ -11,9 +11,10 @@ from pipelines.corpus import CorpusOptions, discover
 from pipelines.errors import UsageError
 from pipelines.opening.classifiers import classifier_features
 from pipelines.opening.embeddings import VectorForm, embedding_features
+from pipelines.opening.token_vectors import TokenVectors, token_features
 from pipelines.roberta.checkpoint import CONFIG_FILE, find
 from pipelines.roberta.config import parse_config, read_json
-from pipelines.spec import TRUNCATED, Dtype, FeatureSpec, Long, LongTexts, ModelRef, Pooling, RunSpec
+from pipelines.spec import TRUNCATED, Dtype, FeatureSpec, Long, LongTexts, ModelRef, Pooling, RunSpec, Storage
 
 DEFAULT_MAX_TOKENS = 512
 SPECIAL_TOKENS, SPECIAL_TOKENS_OF_PAIRS = 2, 4
@@ -38,6 +39,7 @@ class Request:
     classify: tuple[str, ...] = ()
     top_k: int = 0
     thresholds: tuple[str, ...] = ()
+    token_vectors: TokenVectors = field(default_factory=TokenVectors)
     max_tokens: int | None = None
     prefix: str = ""
     batch_invariant: bool = False
@@ -77,8 +79,9 @@ def make_spec(request: Request) -> RunSpec:
 
 
 def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
-    embed = request.embed or ((str(Pooling.MEAN),) if not request.classify else ())
-    if not embed and request.vectors != VectorForm():
+    tokens = request.token_vectors != TokenVectors()
+    embed = request.embed or ((str(Pooling.MEAN),) if not request.classify and not tokens else ())
+    if not embed and request.vectors != VectorForm(storage=request.vectors.storage if tokens else Storage.FLOAT32):
         raise UsageError(
             "--dimensions, --normalize and --vectors are about embeddings, of which none is asked for.", "Add --embed."
         )
@@ -86,6 +89,9 @@ def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
     return (
         *embedding_features(embed, model, request.vectors, layers=layers),
         *classifier_features(request.classify, model, top_k=request.top_k, thresholds=request.thresholds),
+        *token_features(
+            request.token_vectors, model, request.vectors, layers=layers, pairs=request.corpus.pair_column is not None
+        ),
     )
 
 

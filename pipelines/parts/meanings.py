@@ -9,6 +9,9 @@ from pipelines.spec import (
     MultiLabelsOptions,
     RegressionOptions,
     Storage,
+    TokensOptions,
+    WordsOptions,
+    WordSource,
 )
 
 
@@ -37,6 +40,22 @@ def column_meanings(feature: FeatureSpec) -> dict[str, str]:
             ]
         case RegressionOptions():
             meanings = [f"the number that {model} gives"]
+        case TokensOptions() as tokens:
+            meanings = [
+                f"the tokens that {model} reads, as text, special ones included",
+                "their numbers in its vocabulary",
+                "the character of the text that each begins with",
+                "the character behind each",
+                *_of_each("the vector of each token", feature, tokens),
+            ]
+        case WordsOptions() as words:
+            found = "as the built-in splitter finds them" if words.source is WordSource.SPLIT else "between blanks"
+            meanings = [
+                f"the words, {found}, between `<s>` and what is behind the last one",
+                "the character of the text that each begins with",
+                "the character behind each",
+                *_of_each("the sum of the shares that each word has in its tokens' vectors", feature, words),
+            ]
     return dict(zip(feature.columns, meanings, strict=False))
 
 
@@ -44,13 +63,26 @@ def _classes(feature: FeatureSpec) -> str:
     return ", ".join(feature.model.labels)
 
 
+def _of_each(what: str, feature: FeatureSpec, options: TokensOptions | WordsOptions) -> list[str]:
+    """What stands in each column of vectors."""
+    stored = "" if options.storage is Storage.FLOAT32 else f", stored as {options.storage}"
+    layers = [(layer,) for layer in options.layers] if options.each else [options.layers]
+    return [f"{what}: {_layers(of, options.weights)} of {feature.model.source}{stored}" for of in layers]
+
+
+def _layers(layers: tuple[int, ...], weights: tuple[float, ...]) -> str:
+    if layers == (-1,):
+        return "the last layer"
+    numbers = ", ".join("the last" if number == -1 else str(number) for number in layers)
+    shares = f" with weights {', '.join(map(str, weights))}" if weights else ""
+    return f"layer{'s' * (len(layers) > 1)} {numbers}{shares}"
+
+
 def _embedding(options: EmbeddingOptions, model: str) -> str:
     if options.layers == (-1,):
         of = "the last layer's token vectors"
     else:
-        numbers = ", ".join("the last" if number == -1 else str(number) for number in options.layers)
-        shares = f" with weights {', '.join(map(str, options.weights))}" if options.weights else ""
-        of = f"the token vectors of layer{'s' * (len(options.layers) > 1)} {numbers}{shares}"
+        of = f"the token vectors of {_layers(options.layers, options.weights)}"
     after = "normalised to length 1" if options.normalize else "not normalised"
     if options.dimensions:
         after = f"the first {options.dimensions} numbers, {after}"

@@ -21,6 +21,9 @@ from pipelines.spec.options import (
     Pooling,
     RegressionOptions,
     Storage,
+    TokensOptions,
+    WordsOptions,
+    WordSource,
 )
 from pipelines.spec.run import (
     MAX_BATCH_TEXT_BYTES,
@@ -33,15 +36,16 @@ from pipelines.spec.run import (
     from_json,
     to_json,
 )
+from pipelines.spec.tokens import token_vector_bytes, tokens_feature, words_feature
 
 __all__ = [
     "MAX_BATCH_TEXT_BYTES",
     "TRUNCATED",
+    "Attached",
     "CorpusSpec",
     "Dtype",
     "EmbeddingOptions",
     "FeatureKind",
-    "Attached",
     "FeatureSpec",
     "Format",
     "KeptColumn",
@@ -53,11 +57,14 @@ __all__ = [
     "Options",
     "Pooling",
     "RegressionOptions",
+    "Role",
     "RunSpec",
     "Shard",
     "Storage",
+    "TokensOptions",
+    "WordSource",
+    "WordsOptions",
     "arrow_type",
-    "Role",
     "arrow_type_name",
     "canonical_json",
     "embedding_feature",
@@ -66,4 +73,7 @@ __all__ = [
     "multi_labels_feature",
     "regression_feature",
     "to_json",
+    "token_vector_bytes",
+    "tokens_feature",
+    "words_feature",
 ]

@@ -15,6 +15,8 @@ from pipelines.spec.options import (
     Options,
     Pooling,
     RegressionOptions,
+    TokensOptions,
+    WordsOptions,
     options_from_json,
     options_to_json,
 )
@@ -48,6 +50,8 @@ class FeatureKind(StrEnum):
     LABELS = "labels"
     MULTI_LABELS = "multi_labels"
     REGRESSION = "regression"
+    TOKENS = "tokens"
+    WORDS = "words"
 
 
 OPTIONS: Mapping[FeatureKind, type[Options]] = {
@@ -55,6 +59,8 @@ OPTIONS: Mapping[FeatureKind, type[Options]] = {
     FeatureKind.LABELS: LabelsOptions,
     FeatureKind.MULTI_LABELS: MultiLabelsOptions,
     FeatureKind.REGRESSION: RegressionOptions,
+    FeatureKind.TOKENS: TokensOptions,
+    FeatureKind.WORDS: WordsOptions,
 }
 """The options of each kind of feature."""
 

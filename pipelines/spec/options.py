@@ -71,7 +71,37 @@ class RegressionOptions:
     """A number as the head gives it: nothing to choose."""
 
 
-Options = EmbeddingOptions | LabelsOptions | MultiLabelsOptions | RegressionOptions
+@dataclass(frozen=True, slots=True)
+class TokensOptions:
+    """One vector per token: the sum of hidden states, each times its weight (equal ones where none are given); with
+    ``each`` one vector of every layer. Stored as float32 or float16.
+    """
+
+    layers: tuple[int, ...] = (-1,)
+    weights: tuple[float, ...] = ()
+    each: bool = False
+    storage: Storage = Storage.FLOAT32
+
+
+class WordSource(StrEnum):
+    """What a text's words are: what the built-in splitter finds, or what stands between blanks."""
+
+    SPLIT = "split"
+    BLANKS = "blanks"
+
+
+@dataclass(frozen=True, slots=True)
+class WordsOptions:
+    """One vector per word: the sum of its tokens' shares, of the layers as :class:`TokensOptions` has them."""
+
+    source: WordSource = WordSource.SPLIT
+    layers: tuple[int, ...] = (-1,)
+    weights: tuple[float, ...] = ()
+    each: bool = False
+    storage: Storage = Storage.FLOAT32
+
+
+Options = EmbeddingOptions | LabelsOptions | MultiLabelsOptions | RegressionOptions | TokensOptions | WordsOptions
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 

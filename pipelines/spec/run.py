@@ -15,10 +15,16 @@ from typing import Any
 
 from pipelines.spec.corpus import Attached, CorpusSpec, Format, KeptColumn, Role, Shard
 from pipelines.spec.features import FeatureSpec, ModelRef, feature_from_json, feature_to_json, model_from_json
+from pipelines.spec.tokens import token_vector_bytes
 
 SPEC_VERSION = 1
 MAX_BATCH_TEXT_BYTES = 32 * 2**20
 """A batch never holds more than this much text (contract: *The life of a run*), but always at least one document."""
+BATCH_VECTOR_BYTES = 256 * 2**20
+"""Where every token has vectors, a batch has so little text that they come to about so much."""
+DOCUMENT_VECTOR_BYTES = 2**30
+"""A document whose tokens' vectors are more is rejected: they are in memory several times."""
+_TEXT_BYTES_PER_TOKEN = 4
 
 
 class Dtype(StrEnum):
@@ -76,6 +82,19 @@ class RunSpec:
         kept = [kept.name for kept in self.corpus.keep]
         windows = ["n_windows"] * (self.long.policy is Long.WINDOW)
         return ("id", *features, "n_tokens", "n_used", *windows, "input_digest", *kept)
+
+    @property
+    def max_batch_text_bytes(self) -> int:
+        """A batch never holds more text than this, but always at least one document."""
+        per_token = token_vector_bytes(self.features)
+        fitting = BATCH_VECTOR_BYTES * _TEXT_BYTES_PER_TOKEN // per_token if per_token else MAX_BATCH_TEXT_BYTES
+        return min(fitting, MAX_BATCH_TEXT_BYTES)
+
+    @property
+    def max_document_tokens(self) -> int | None:
+        """How many tokens a document may have, where each has vectors; None where there is no such limit."""
+        per_token = token_vector_bytes(self.features)
+        return DOCUMENT_VECTOR_BYTES // per_token if per_token else None
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of what determines the rows: digests and names, never absolute paths, sizes or dates of files."""

@@ -10,7 +10,7 @@ from pipelines.features.texts import windows
 
 
 def rows_of(length: int, room: int, stride: int) -> tuple[list[int], list[int], np.ndarray]:
-    """The lengths of rows, which token is the first in each, and what is in them: tokens by number, -1 and -2 around."""
+    """The lengths of rows, the first token of each, and what is in them: tokens by number, -1 and -2 around."""
     bounds = [*windows(length, room, stride)]
     rows = [np.array([-1, *range(begin, end), -2]) for begin, end in bounds]
     return [len(row) for row in rows], [begin for begin, _ in bounds], np.concatenate(rows)

@@ -7,8 +7,19 @@ from typing import Any
 import click
 
 from pipelines.opening.embeddings import GRAMMAR, VectorForm
+from pipelines.opening.token_vectors import TOKENS_GRAMMAR, TokenVectors
 from pipelines.spec import Long, LongTexts, Storage
 
+TOKEN_OPTIONS = (
+    click.option(
+        "--tokens", metavar="LAYERS", help=f"The vector of each token: {TOKENS_GRAMMAR}, which is a column for each."
+    ),
+    click.option(
+        "--words",
+        metavar="split|blanks[@LAYERS]",
+        help="The vector of each word, the sum of its tokens' shares; words are found, or stand between blanks.",
+    ),
+)
 FEATURE_OPTIONS = (
     click.option(
         "--embed",
@@ -48,6 +59,7 @@ FEATURE_OPTIONS = (
         help="Documents of more than --max-tokens: cut, read in windows of so many, or quarantined.",
     ),
     click.option("--stride", type=click.IntRange(min=0), default=0, metavar="N", help="Tokens that windows share."),
+    *TOKEN_OPTIONS,
 )
 
 
@@ -59,5 +71,6 @@ def feature_request(flags: dict[str, Any]) -> dict[str, Any]:
         "classify": tuple(flags["classify"]),
         "top_k": flags["top_k"] or 0,
         "thresholds": tuple(flags["threshold"]),
+        "token_vectors": TokenVectors(flags["tokens"], flags["words"]),
         "long": LongTexts(Long(flags["long_"]), flags["stride"]),
     }

@@ -1,0 +1,37 @@
+"""Features with a vector for each token or word: their columns, and how much they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.spec.features import FeatureKind, FeatureSpec, ModelRef
+from pipelines.spec.options import TokensOptions, WordsOptions
+
+
+def tokens_feature(model: ModelRef, options: TokensOptions, *, layers: int) -> FeatureSpec:
+    """The tokens of each document with their vectors, of an encoder with so many ``layers``."""
+    columns = ("tokens", "token_ids", "token_begins", "token_ends", *_vectors("token_vectors", options, layers))
+    return FeatureSpec(FeatureKind.TOKENS, model, columns, options)
+
+
+def words_feature(model: ModelRef, options: WordsOptions, *, layers: int) -> FeatureSpec:
+    """The words of each document with their vectors, of an encoder with so many ``layers``."""
+    columns = ("words", "word_begins", "word_ends", *_vectors("word_vectors", options, layers))
+    return FeatureSpec(FeatureKind.WORDS, model, columns, options)
+
+
+def token_vector_bytes(features: Sequence[FeatureSpec]) -> int:
+    """What the vectors of one token take as float32 with all features that have one for each token or word."""
+    columns = 0
+    for feature in features:
+        if isinstance(feature.options, TokensOptions | WordsOptions):
+            width = feature.model.hidden_size * 4
+            columns += width * (len(feature.options.layers) if feature.options.each else 1)
+    return columns
+
+
+def _vectors(stem: str, options: TokensOptions | WordsOptions, layers: int) -> tuple[str, ...]:
+    """The columns of vectors: one, or with ``each`` one of every layer, named after its number."""
+    if not options.each:
+        return (stem,)
+    return tuple(f"{stem}_{layers if number == -1 else number}" for number in options.layers)
