@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from pipelines.features.columns import feature_fields
 from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
 from pipelines.features.vectors import normalized, vector_columns
+from pipelines.roberta.dense import activated, load_dense
 from pipelines.roberta.states import Needs, States
 from pipelines.spec import EmbeddingOptions, FeatureSpec, Pooling
 
@@ -27,6 +29,7 @@ class Embedding:
     def __init__(self, spec: FeatureSpec) -> None:
         assert isinstance(spec.options, EmbeddingOptions)
         self.spec, self.options = spec, spec.options
+        self._dense = [load_dense(Path(spec.model.path), dense) for dense in spec.options.dense]
         layers = frozenset(spec.options.layers)
         self.needs = Needs(firsts=layers) if spec.options.pooling is Pooling.CLS else Needs(tokens=layers)
 
@@ -38,7 +41,10 @@ class Embedding:
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         merge = rows.max if self.options.pooling is Pooling.MAX else rows.mean
-        vectors = merge(values[0])[:, : self.options.dimensions]
+        vectors = merge(values[0])
+        for (weight, bias), dense in zip(self._dense, self.options.dense, strict=True):
+            vectors = activated(vectors @ weight.T + bias, dense.activation)
+        vectors = vectors[:, : self.options.dimensions]
         return vector_columns(normalized(vectors) if self.options.normalize else vectors, self.options.storage)
 
 

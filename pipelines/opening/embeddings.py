@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.opening.layers import LAYERS_GRAMMAR, parse_layers, stored_layer
+from pipelines.roberta.sentence_transformer import read_sentence_model
 from pipelines.spec import EmbeddingOptions, FeatureSpec, ModelRef, Pooling, Storage, embedding_feature
 
-GRAMMAR = f"[NAME=]mean|cls|max[@LAYERS], LAYERS being {LAYERS_GRAMMAR}"
+AUTO = "auto"
+GRAMMAR = f"[NAME=]auto, or [NAME=]mean|cls|max[@LAYERS], LAYERS being {LAYERS_GRAMMAR}"
 _ASKED = re.compile(r"(?:(?P<name>[^=@]*)=)?(?P<pooling>[^@]*)(?:@(?P<layers>.*))?", re.DOTALL)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -28,26 +31,44 @@ def embedding_features(
     asked: Sequence[str], model: ModelRef, form: VectorForm, *, layers: int
 ) -> tuple[FeatureSpec, ...]:
     """The embeddings of a run, for an encoder of so many ``layers``. Raises UsageError for what nobody can compute."""
-    _check(form, model)
-    parsed = [one for text in dict.fromkeys(asked) for one in _parse(text, layers)]
+    parsed = [one for text in dict.fromkeys(asked) for one in _parse(text, model, layers)]
     features = []
     for name, default_name, options in parsed:
-        options = replace(options, dimensions=form.dimensions, normalize=form.normalize, storage=form.storage)
+        normalize = form.normalize or options.normalize
+        _check(form, options.width(model.hidden_size), model)
+        options = replace(options, dimensions=form.dimensions, normalize=normalize, storage=form.storage)
         features.append(embedding_feature(model, options, name=name or (default_name if len(parsed) > 1 else None)))
     return tuple(dict.fromkeys(features))
 
 
-def _parse(text: str, layers: int) -> Iterator[tuple[str | None, str, EmbeddingOptions]]:
+def sentence_limit(asked: Sequence[str], model: ModelRef) -> int | None:
+    """The most tokens that a model of sentence-transformers was made for, where its own embedding is asked for."""
+    if not any(_is_auto(text) for text in asked):
+        return None
+    return read_sentence_model(Path(model.path), model.source, model.hidden_size).max_tokens
+
+
+def _is_auto(text: str) -> bool:
+    found = _ASKED.fullmatch(text)
+    return found is not None and found["pooling"] == AUTO
+
+
+def _parse(text: str, model: ModelRef, layers: int) -> Iterator[tuple[str | None, str, EmbeddingOptions]]:
     """The given name, the name where there are several, and what is asked for."""
     found = _ASKED.fullmatch(text)
-    if found is None or found["pooling"] not in list(Pooling):
+    if found is None or found["pooling"] not in (*Pooling, *([] if found["layers"] else [AUTO])):
         raise UsageError(f"--embed {text} is no embedding.", f"Wanted {GRAMMAR}.")
-    name, pooling, of = found["name"], Pooling(found["pooling"]), found["layers"]
+    name, of = found["name"], found["layers"]
     if name is not None and not _NAME.fullmatch(name):
         raise UsageError(
             f"--embed {text}: {name!r} is no name for a column.",
             "Wanted: a letter, then letters, digits and underscores, all lower case.",
         )
+    if _is_auto(text):
+        said = read_sentence_model(Path(model.path), model.source, model.hidden_size)
+        yield name, AUTO, EmbeddingOptions(Pooling(said.pooling), normalize=said.normalize, dense=said.dense)
+        return
+    pooling = Pooling(found["pooling"])
     if of is None:
         yield name, str(pooling), EmbeddingOptions(pooling)
     elif of == "all":
@@ -62,13 +83,12 @@ def _parse(text: str, layers: int) -> Iterator[tuple[str | None, str, EmbeddingO
         yield name, default, EmbeddingOptions(pooling, tuple(stored_layer(n, layers) for n in numbers), weights)
 
 
-def _check(form: VectorForm, model: ModelRef) -> None:
-    if form.dimensions is not None and form.dimensions > model.hidden_size:
+def _check(form: VectorForm, width: int, model: ModelRef) -> None:
+    if form.dimensions is not None and form.dimensions > width:
         raise UsageError(
-            f"--dimensions {form.dimensions} is more than the {model.hidden_size} of {model.source}.",
-            f"Use at most {model.hidden_size}.",
+            f"--dimensions {form.dimensions} is more than the {width} of {model.source}.", f"Use at most {width}."
         )
-    kept = form.dimensions or model.hidden_size
+    kept = form.dimensions or width
     if form.storage is Storage.BINARY and kept % 8:
         raise UsageError(
             f"--vectors binary stores 8 numbers in a byte, the vectors have {kept}.",

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch calls it so)
+from safetensors.torch import load_file
 
 from pipelines.proof.compare import Vector
 from pipelines.proof.oracle import Computed
 from pipelines.spec import EmbeddingOptions, Pooling
 
 
-def vector(rows: Sequence[Computed], options: EmbeddingOptions) -> Vector:
-    """The embedding of a document before it is stored. *Shape:* ``[dimensions]``."""
+def vector(rows: Sequence[Computed], options: EmbeddingOptions, folder: str = "") -> Vector:
+    """The embedding of a document before it is stored; ``folder`` is the model's. *Shape:* ``[dimensions]``."""
     pooled = [_pooled(row, options) for row in rows]
     if options.pooling is Pooling.MAX:
         merged: Vector = np.max(pooled, axis=0)
     else:
         merged = mean_of_rows(rows, pooled)
+    for dense in options.dense:
+        layer = load_file(Path(folder) / dense.folder / "model.safetensors")
+        product = F.linear(torch.from_numpy(merged), layer["linear.weight"].float(), layer["linear.bias"].float())
+        merged = getattr(torch.nn, dense.activation)()(product).numpy()
     merged = merged[: options.dimensions]
     length = float(np.linalg.norm(merged))
     return merged / np.float32(length) if options.normalize and length else merged

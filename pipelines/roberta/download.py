@@ -12,6 +12,7 @@ from pipelines.roberta.config import parse_config, read_json
 WANTED = [
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+    *("modules.json", "sentence_bert_config.json", "*/config.json", "*_Dense/model.safetensors"),
 ]
 
 

@@ -48,7 +48,15 @@ def models(
     config = json.loads((multi / "config.json").read_text())
     (multi / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
     number = make_model([], root / "regression", labels=("number",), encoder_from=tiny_model)
+    sentences = root / "sentences"
+    shutil.copytree(tiny_model, sentences)
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [{"path": f"{n}_{kind}" if n else "", "type": kind} for n, kind in enumerate(kinds)]
+    (sentences / "modules.json").write_text(json.dumps(modules))
+    (sentences / "1_Pooling").mkdir()
+    (sentences / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
     return {
+        "sentence-transformers folder": sentences,
         "any": tiny_model,
         "classifier": tiny_classifier,
         "multi-label classifier": multi,
