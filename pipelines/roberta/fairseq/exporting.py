@@ -48,6 +48,18 @@ _TASK = {
     "shorten_data_split_list": "",
 }
 """A task that needs dict.txt alone, and gives every head to ``from_pretrained``."""
+_HISTORY = {
+    "optimizer_history": [
+        {
+            "criterion_name": "MaskedLmLoss",
+            "optimizer_name": "FairseqAdam",
+            "lr_scheduler_state": {"best": None},
+            "num_updates": 0,
+        }
+    ],
+    "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+}
+"""Without one, fairseq takes a file for one of before 2018."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,7 @@ def export_fairseq(model: ModelRef, out: Path) -> Exported:
             (made / "label" / DICTIONARY).write_text("".join(f"{name} 0\n" for name in labels), encoding="utf-8")
         elif labels:
             notes.append("its labels cannot be written as a dictionary and are left out")
-        torch.save({"args": _arguments(document, config, state), "model": state}, made / "model.pt")
+        torch.save({"args": _arguments(document, config, state), "model": state, **_HISTORY}, made / "model.pt")
     return Exported(out.absolute(), head, tuple(notes))
 
 

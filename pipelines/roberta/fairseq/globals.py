@@ -29,7 +29,7 @@ _NAMES = frozenset(
     | {
         f"{builtins}.{name}"
         for builtins in ("builtins", "__builtin__")
-        for name in ("dict", "list", "tuple", "str", "int", "float", "bool", "set")
+        for name in ("dict", "list", "tuple", "str", "int", "float", "bool", "set", "long", "unicode")
     }
 )
 _PACKAGES = ("fairseq.", "omegaconf.")

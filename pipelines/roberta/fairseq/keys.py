@@ -47,8 +47,12 @@ _LAYER = {
 _HEAD = {"dense": "classifier.dense", "out_proj": "classifier.out_proj"}
 _LAYER_NAME = re.compile(re.escape(SENTENCE) + r"layers\.(\d{1,4})\.")
 _OLD_NORMS = {".layer_norms.0.": ".self_attn_layer_norm.", ".layer_norms.1.": ".final_layer_norm."}
-_NOT_OURS = re.compile(r"encoder\.sentence_encoder\.version|.*\._float_tensor|encoder\.(regression_head|_ema)\b.*")
-"""A marker, two buffers, and what data2vec trains beside the encoder: no output depends on them."""
+_NOT_OURS = re.compile(
+    r"encoder\.sentence_encoder\.version|.*\._float_tensor|encoder\.(regression_head|_ema)\b.*"
+    r"|encoder\.sentence_encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)"
+)
+"""A marker, a buffer, what data2vec trains beside the encoder, and the copies of projections that fairseq 0.12 keeps for
+its fast path and fills anew when it loads (``fairseq/modules/transformer_layer.py``): no output depends on them."""
 _REFUSED = {
     f"{SENTENCE}layer_norm.": "a layer norm after its last layer (pre-norm)",
     f"{SENTENCE}segment_embeddings.": "segment embeddings",
