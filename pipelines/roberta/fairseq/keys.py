@@ -51,7 +51,7 @@ _NOT_OURS = re.compile(
     r"encoder\.sentence_encoder\.version|.*\._float_tensor|encoder\.(regression_head|_ema)\b.*"
     r"|encoder\.sentence_encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)"
 )
-"""A marker, a buffer, what data2vec trains beside the encoder, and the copies of projections that fairseq 0.12 keeps for
+"""A marker, a buffer, what data2vec trains beside the encoder, and the copies of projections that fairseq 0.12 has for
 its fast path and fills anew when it loads (``fairseq/modules/transformer_layer.py``): no output depends on them."""
 _REFUSED = {
     f"{SENTENCE}layer_norm.": "a layer norm after its last layer (pre-norm)",
