@@ -50,6 +50,7 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     BAD_ROW = "bad_row"
     DAMAGED_FILE = "damaged_file"
+    UNFIT = "unfit"  # a feature cannot read it: the detail says why
     NOT_FINITE = "not_finite"
     CRASH = "crash"
     TIMEOUT = "timeout"

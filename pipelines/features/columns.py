@@ -6,14 +6,26 @@ import pyarrow as pa
 
 from pipelines.features.vectors import vector_fields, vector_list_type
 from pipelines.spec import (
+    AnswerOptions,
     EmbeddingOptions,
     FeatureSpec,
     LabelsOptions,
     MultiLabelsOptions,
     RegressionOptions,
+    SpansOptions,
     Storage,
     TokensOptions,
     WordsOptions,
+)
+
+_SPAN = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float32()),
+        pa.field("begin", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("text", pa.string()),
+    ]
 )
 
 
@@ -36,6 +48,11 @@ def feature_fields(spec: FeatureSpec) -> list[pa.Field]:
             return [pa.field(labels, pa.list_(pa.string())), *vector_fields(scores, classes, Storage.FLOAT32)]
         case RegressionOptions():
             return [pa.field(name, pa.float32()) for name in spec.columns]
+        case SpansOptions():
+            return [pa.field(spec.columns[0], pa.list_(_SPAN))]
+        case AnswerOptions():
+            kinds = (pa.string(), pa.float32(), pa.int32(), pa.int32(), pa.float32())
+            return [pa.field(name, kind) for name, kind in zip(spec.columns, kinds, strict=True)]
         case TokensOptions(storage=storage):
             return _token_fields(spec, (pa.string(), pa.int32(), pa.int32(), pa.int32()), storage)
         case WordsOptions(storage=storage):

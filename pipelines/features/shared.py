@@ -7,19 +7,23 @@ from typing import Any
 
 import torch
 
+from pipelines.features.answers import Answers
+from pipelines.features.contexts import ContextReading
 from pipelines.features.embedding import Embedding
 from pipelines.features.inputs import Ids, Reading
 from pipelines.features.labels import Labels
 from pipelines.features.multi_labels import MultiLabels
 from pipelines.features.protocol import Feature, Values
 from pipelines.features.regression import Regression
+from pipelines.features.spans import TokenSpans
 from pipelines.features.texts import ALL_TOKENS, TextReading
 from pipelines.features.tokens import Tokens
 from pipelines.features.words import Words
 from pipelines.roberta.encoder import Encoder
+from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import Needs
 from pipelines.roberta.tokenizer import Tokenizer
-from pipelines.spec import FeatureKind, FeatureSpec, ModelRef, RunSpec
+from pipelines.spec import AnswerOptions, FeatureKind, FeatureSpec, ModelRef, RunSpec
 
 
 class SharedForward:
@@ -69,6 +73,9 @@ def load_features(spec: RunSpec, device: torch.device, tokenizers: Mapping[str, 
 
 def reading_of(spec: RunSpec, feature: FeatureSpec, tokenizer: Tokenizer) -> Reading:
     """How a feature's model reads documents."""
+    if isinstance(feature.options, AnswerOptions):
+        tokens = min(spec.max_tokens, feature.model.token_limit)
+        return ContextReading(tokenizer, Pieces(tokenizer), tokens, feature.options.stride, spec.prefix)
     return text_reading(spec, feature.model, tokenizer)
 
 
@@ -93,3 +100,7 @@ def load_feature(spec: FeatureSpec, device: torch.device, tokenizer: Tokenizer, 
             return Tokens(spec, tokenizer)
         case FeatureKind.WORDS:
             return Words(spec, tokenizer)
+        case FeatureKind.SPANS:
+            return TokenSpans(spec, tokenizer, device, batch_invariant=batch_invariant)
+        case FeatureKind.ANSWER:
+            return Answers(spec, device, batch_invariant=batch_invariant)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from pipelines.errors import InputError, UsageError
-from pipelines.roberta.checkpoint import find, heads
+from pipelines.opening.named_models import named_models
+from pipelines.roberta.checkpoint import heads
 from pipelines.roberta.problem import Problem, problem_of
 from pipelines.spec import (
     FeatureSpec,
@@ -19,7 +20,6 @@ from pipelines.spec import (
 )
 
 DEFAULT_THRESHOLD = 0.5
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _THRESHOLD = re.compile(r"(?:(?P<label>.*)=)?(?P<value>0|1|[01]?\.[0-9]+)", re.DOTALL)
 
 
@@ -27,15 +27,10 @@ def classifier_features(
     asked: Sequence[str], model: ModelRef, *, top_k: int, thresholds: Sequence[str]
 ) -> tuple[FeatureSpec, ...]:
     """The classifiers of a run. Raises UsageError for a contradiction, InputError for a model without a classifier."""
-    features: list[FeatureSpec] = []
-    names: list[str | None] = []
-    for text in asked:
-        name, source = _split(text)
-        if name in names:
-            what = f"Two classifiers are named {name!r}" if name else "Two classifiers have no name"
-            raise UsageError(f"{what}; their columns would collide.", "Name them: --classify NAME=MODEL.")
-        names.append(name)
-        features.append(_feature(model if source == "self" else find(source), name, top_k, thresholds))
+    features = [
+        _feature(found, name, top_k, thresholds)
+        for name, found in named_models("--classify", asked, model, what="classifiers")
+    ]
     kinds = {type(feature.options) for feature in features}
     if thresholds and MultiLabelsOptions not in kinds:
         raise UsageError("--threshold is given, but no multi-label classifier.", "Leave it out: the best label wins.")
@@ -76,18 +71,3 @@ def _thresholds(asked: Sequence[str], model: ModelRef) -> tuple[float, ...]:
             )
         values[found["label"]] = float(found["value"])
     return tuple(values.get(label, values[None]) for label in model.labels)
-
-
-def _split(asked: str) -> tuple[str | None, str]:
-    """Name (or None) and model of a --classify value."""
-    name, equals, source = asked.partition("=")
-    if not equals or "/" in name:
-        return None, asked
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"--classify {asked}: {name!r} is no name for columns.",
-            "Wanted: a letter, then letters, digits and underscores, all lower case.",
-        )
-    if not source:
-        raise UsageError(f"--classify {asked} names no model.", "Write NAME=MODEL, or NAME=self.")
-    return name, source

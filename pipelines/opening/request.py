@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pipelines.corpus import CorpusOptions, discover
 from pipelines.errors import UsageError
+from pipelines.opening.answers import AskedAnswers, answer_features, check_stride
 from pipelines.opening.classifiers import classifier_features
 from pipelines.opening.embeddings import VectorForm, embedding_features
+from pipelines.opening.spans import AskedSpans, span_features
 from pipelines.opening.token_vectors import TokenVectors, token_features
 from pipelines.roberta.checkpoint import CONFIG_FILE, find
 from pipelines.roberta.config import parse_config, read_json
@@ -40,6 +42,8 @@ class Request:
     top_k: int = 0
     thresholds: tuple[str, ...] = ()
     token_vectors: TokenVectors = field(default_factory=TokenVectors)
+    spans: AskedSpans = field(default_factory=AskedSpans)
+    answers: AskedAnswers = field(default_factory=AskedAnswers)
     max_tokens: int | None = None
     prefix: str = ""
     batch_invariant: bool = False
@@ -63,6 +67,7 @@ def make_spec(request: Request) -> RunSpec:
     pairs = request.corpus.pair_column is not None
     max_tokens = _max_tokens(request.max_tokens, [model, *(feature.model for feature in features)], pairs=pairs)
     _check_long(request.long, max_tokens, pairs=pairs)
+    check_stride(request.answers, max_tokens)
     spec = RunSpec(
         corpus=discover(request.arguments, request.corpus),
         model=model,
@@ -80,15 +85,19 @@ def make_spec(request: Request) -> RunSpec:
 
 def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
     tokens = request.token_vectors != TokenVectors()
-    embed = request.embed or ((str(Pooling.MEAN),) if not request.classify and not tokens else ())
+    others = request.classify, tokens, request.spans.models, request.answers.models
+    embed = request.embed or (() if any(others) else (str(Pooling.MEAN),))
     if not embed and request.vectors != VectorForm(storage=request.vectors.storage if tokens else Storage.FLOAT32):
         raise UsageError(
             "--dimensions, --normalize and --vectors are about embeddings, of which none is asked for.", "Add --embed."
         )
+    pairs = request.corpus.pair_column is not None
     layers = parse_config(read_json(Path(model.path) / CONFIG_FILE), model.path).num_hidden_layers
     return (
         *embedding_features(embed, model, request.vectors, layers=layers),
         *classifier_features(request.classify, model, top_k=request.top_k, thresholds=request.thresholds),
+        *span_features(request.spans, model, pairs=pairs),
+        *answer_features(request.answers, model, pairs=pairs),
         *token_features(
             request.token_vectors, model, request.vectors, layers=layers, pairs=request.corpus.pair_column is not None
         ),

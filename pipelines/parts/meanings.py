@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pipelines.spec import (
+    AnswerOptions,
     EmbeddingOptions,
     FeatureSpec,
     LabelsOptions,
     MultiLabelsOptions,
     RegressionOptions,
+    SpansOptions,
     Storage,
     TokensOptions,
     WordsOptions,
@@ -40,6 +42,16 @@ def column_meanings(feature: FeatureSpec) -> dict[str, str]:
             ]
         case RegressionOptions():
             meanings = [f"the number that {model} gives"]
+        case SpansOptions(aggregation=aggregation):
+            meanings = [f"what {model} finds in the text (aggregation {aggregation}); begin and end in characters"]
+        case AnswerOptions(max_answer_tokens=most):
+            meanings = [
+                f"the answer of at most {most} tokens that {model} finds in the context, null where none is likelier",
+                "of the best answer, given or not: the logit of its first token to begin it and of its last to end it",
+                "the character of the context where it begins",
+                "the character of the context behind it",
+                "the same of no answer",
+            ]
         case TokensOptions() as tokens:
             meanings = [
                 f"the tokens that {model} reads, as text, special ones included",

@@ -14,12 +14,15 @@ from pipelines.spec.features import (
     regression_feature,
 )
 from pipelines.spec.options import (
+    Aggregation,
+    AnswerOptions,
     EmbeddingOptions,
     LabelsOptions,
     MultiLabelsOptions,
     Options,
     Pooling,
     RegressionOptions,
+    SpansOptions,
     Storage,
     TokensOptions,
     WordsOptions,
@@ -36,11 +39,14 @@ from pipelines.spec.run import (
     from_json,
     to_json,
 )
+from pipelines.spec.stretches import answer_feature, spans_feature
 from pipelines.spec.tokens import token_vector_bytes, tokens_feature, words_feature
 
 __all__ = [
     "MAX_BATCH_TEXT_BYTES",
     "TRUNCATED",
+    "Aggregation",
+    "AnswerOptions",
     "Attached",
     "CorpusSpec",
     "Dtype",
@@ -60,10 +66,12 @@ __all__ = [
     "Role",
     "RunSpec",
     "Shard",
+    "SpansOptions",
     "Storage",
     "TokensOptions",
     "WordSource",
     "WordsOptions",
+    "answer_feature",
     "arrow_type",
     "arrow_type_name",
     "canonical_json",
@@ -72,6 +80,7 @@ __all__ = [
     "labels_feature",
     "multi_labels_feature",
     "regression_feature",
+    "spans_feature",
     "to_json",
     "token_vector_bytes",
     "tokens_feature",

@@ -9,12 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines.spec.options import (
+    AnswerOptions,
     EmbeddingOptions,
     LabelsOptions,
     MultiLabelsOptions,
     Options,
     Pooling,
     RegressionOptions,
+    SpansOptions,
     TokensOptions,
     WordsOptions,
     options_from_json,
@@ -52,6 +54,8 @@ class FeatureKind(StrEnum):
     REGRESSION = "regression"
     TOKENS = "tokens"
     WORDS = "words"
+    SPANS = "spans"
+    ANSWER = "answer"
 
 
 OPTIONS: Mapping[FeatureKind, type[Options]] = {
@@ -61,6 +65,8 @@ OPTIONS: Mapping[FeatureKind, type[Options]] = {
     FeatureKind.REGRESSION: RegressionOptions,
     FeatureKind.TOKENS: TokensOptions,
     FeatureKind.WORDS: WordsOptions,
+    FeatureKind.SPANS: SpansOptions,
+    FeatureKind.ANSWER: AnswerOptions,
 }
 """The options of each kind of feature."""
 

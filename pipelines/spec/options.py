@@ -101,7 +101,44 @@ class WordsOptions:
     storage: Storage = Storage.FLOAT32
 
 
-Options = EmbeddingOptions | LabelsOptions | MultiLabelsOptions | RegressionOptions | TokensOptions | WordsOptions
+class Aggregation(StrEnum):
+    """How the verdicts on tokens become spans: not at all; neighbours of one kind; or words first, of which the first
+    token, the mean of all or the token that is surest of itself says what they are.
+    """
+
+    NONE = "none"
+    SIMPLE = "simple"
+    FIRST = "first"
+    AVERAGE = "average"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class SpansOptions:
+    """What a token classifier finds in a text; ``labels`` are its classes in order, which its model does not have."""
+
+    labels: tuple[str, ...] = ()
+    aggregation: Aggregation = Aggregation.SIMPLE
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """The stretch of the context that answers the question, of at most so many tokens; windows share ``stride``."""
+
+    stride: int = 128
+    max_answer_tokens: int = 30
+
+
+Options = (
+    EmbeddingOptions
+    | LabelsOptions
+    | MultiLabelsOptions
+    | RegressionOptions
+    | TokensOptions
+    | WordsOptions
+    | SpansOptions
+    | AnswerOptions
+)
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 

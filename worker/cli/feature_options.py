@@ -9,6 +9,7 @@ import click
 from pipelines.opening.embeddings import GRAMMAR, VectorForm
 from pipelines.opening.token_vectors import TOKENS_GRAMMAR, TokenVectors
 from pipelines.spec import Long, LongTexts, Storage
+from worker.cli.stretch_options import STRETCH_OPTIONS, stretch_request
 
 TOKEN_OPTIONS = (
     click.option(
@@ -58,7 +59,13 @@ FEATURE_OPTIONS = (
         type=click.Choice([str(policy) for policy in Long]),
         help="Documents of more than --max-tokens: cut, read in windows of so many, or quarantined.",
     ),
-    click.option("--stride", type=click.IntRange(min=0), default=0, metavar="N", help="Tokens that windows share."),
+    click.option(
+        "--stride",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Tokens that windows share. Default: 0; 128 in the contexts of --answer.",
+    ),
+    *STRETCH_OPTIONS,
     *TOKEN_OPTIONS,
 )
 
@@ -72,5 +79,6 @@ def feature_request(flags: dict[str, Any]) -> dict[str, Any]:
         "top_k": flags["top_k"] or 0,
         "thresholds": tuple(flags["threshold"]),
         "token_vectors": TokenVectors(flags["tokens"], flags["words"]),
-        "long": LongTexts(Long(flags["long_"]), flags["stride"]),
+        "long": LongTexts(Long(flags["long_"]), 0 if flags["answer"] else flags["stride"] or 0),
+        **stretch_request(flags),
     }
