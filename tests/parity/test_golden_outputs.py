@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from pipelines.hub import Roberta, collate_tokens
+from pipelines.roberta.checkpoint import find
+from pipelines.roberta.lm_head import LMHead
 
 HELLO = [0, 31414, 232, 328, 740, 1140, 12695, 69, 46078, 1588, 2]
 Load = Callable[[str], Roberta]
@@ -58,6 +60,10 @@ def test_features_are_those_of_fairseq(name: str, load: Load, test_data: Path) -
 
 
 def test_the_language_model_head_of_base(load: Load) -> None:
+    features = load("roberta.base").extract_features(torch.tensor([HELLO]))[0]
+    head = LMHead.load(find(f"{os.environ['PENSTOCK_MODELS']}/roberta.base"), torch.device("cpu"))
+    wanted = [[33.8802, -4.3103, 22.7761], [4.6539, -2.8098, 13.6253], [1.8228, -3.6898, 8.8600]]
+    close(head.logits(features[:3])[:, :3], wanted)
     found = [token.strip() for _, _, token in load("roberta.base").fill_mask("The goal of life is <mask>.", topk=5)]
     assert found == ["happiness", "love", "peace", "freedom", "simplicity"]
 
@@ -83,6 +89,17 @@ def test_masks_are_filled_as_in_the_readme(text: str, wanted: list[tuple[str, fl
     found = load("roberta.large").fill_mask(text, topk=3)
     assert [token for _, _, token in found] == [token for token, _ in wanted]
     assert [score for _, score, _ in found] == pytest.approx([score for _, score in wanted], abs=1e-3)
+
+
+def test_words_have_the_vectors_of_the_readme(load: Load) -> None:
+    words = load("roberta.large").extract_features_aligned_to_words('I said, "hello RoBERTa."')
+    found = {word.text: word.vector[:5] for word in words}
+    close(found["<s>"], [-0.1316, -0.0386, -0.0832, -0.0477, 0.1943])
+    close(found["I"], [0.0559, 0.1541, -0.4832, 0.0880, 0.0120])
+    close(found["said"], [-0.1565, -0.0069, -0.8915, 0.0501, -0.0647])
+    close(found["hello"], [0.0079, 0.1799, -0.6204, -0.0777, -0.0923])
+    close(found["RoBERTa"], [-0.2339, -0.1184, -0.7343, -0.0492, 0.5829])
+    close(found["</s>"], [-0.0930, -0.0392, -0.0821, 0.0158, 0.0649])
 
 
 def test_pairs_are_classified_as_in_the_readme(load: Load) -> None:
