@@ -31,10 +31,8 @@ if torch.cuda.is_available():
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     good = all(torch.cuda.get_device_capability(i) >= (8, 0) for i in range(len(names)))
 else:
-    names = []
-    has = torch.cpu.get_capabilities()
-    native = has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")
-    good = bool(native and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    from pipelines.roberta.native import bfloat16_pays
+    names, good = [], bfloat16_pays()
 print(json.dumps({"gpus": names, "bfloat16": good}))
 """
 
@@ -131,7 +129,7 @@ def visible_gpus() -> list[Gpu]:
 
 
 def probe_dtype(chosen: Sequence[Slot], settings: Settings) -> Dtype:
-    """What ``--dtype auto`` means on these slots: bfloat16 where every one has it in hardware, else float32.
+    """What ``--dtype auto`` means on these slots: bfloat16 where every one computes it faster, else float32.
 
     Asks a fresh interpreter, which may load torch. Raises SurroundingsError where torch cannot use the devices.
     """
