@@ -10,6 +10,8 @@ import pyarrow as pa
 from pipelines.spec import KeptColumn
 
 ROW_GROUP_ROWS = 65_536
+ROW_GROUP_BYTES = 64 * 2**20
+"""Of rows with a vector for each token, a group has about so much: readers and writers hold a group in memory."""
 QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -45,14 +47,19 @@ def row_schema(feature_fields: Sequence[pa.Field], kept: Sequence[KeptColumn], *
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
     """Options of ``pyarrow.parquet.ParquetWriter`` for rows of this schema.
 
-    Vectors and digests: no dictionary and no statistics, which cost time and make files of random numbers larger
-    (https://github.com/apache/arrow/issues/49715); the bytes of floats are split into streams, which zstd then
-    shrinks by 15 %, or by two thirds where they came from bfloat16. Ids are unique: no dictionary either.
+    Vectors, one in a row or a list of them, and digests: no dictionary and no statistics, which cost time and make
+    files of random numbers larger (https://github.com/apache/arrow/issues/49715); the bytes of floats are split into
+    streams, which zstd then shrinks by 15 %, or by two thirds where they came from bfloat16. Ids are unique: no
+    dictionary either. Lists of strings have one: they are labels, tokens or words.
     """
     split, dictionary, statistics = [], [], []
     for field in schema:
         if pa.types.is_fixed_size_list(field.type) and _is_float(field.type.value_type):
             split.append(f"{field.name}.list.element")
+        elif _has_vectors(field.type) and _is_float(field.type.value_type.value_type):
+            split.append(f"{field.name}.list.element.list.element")
+        elif pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+            dictionary.append(f"{field.name}.list.element")
         elif _is_float(field.type):
             split.append(field.name)
             statistics.append(field.name)
@@ -67,6 +74,19 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
         "use_byte_stream_split": split,
         "write_statistics": statistics,
     }
+
+
+def row_group_rows(table: pa.Table) -> int:
+    """How many rows of a table make a group of rows in its file."""
+    if not table.num_rows or not any(_has_vectors(field.type) for field in table.schema):
+        return ROW_GROUP_ROWS
+    fitting: int = table.num_rows * ROW_GROUP_BYTES // table.nbytes
+    return max(1, min(ROW_GROUP_ROWS, fitting))
+
+
+def _has_vectors(dtype: pa.DataType) -> bool:
+    """Whether a column has a list of vectors in each row."""
+    return bool(pa.types.is_list(dtype) and pa.types.is_fixed_size_list(dtype.value_type))
 
 
 def _is_float(dtype: pa.DataType) -> bool:

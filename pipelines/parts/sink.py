@@ -20,7 +20,7 @@ from pipelines.errors import PenstockError, VerificationError
 from pipelines.parts import quarantine, receipts
 from pipelines.parts.footer import Footer, Outcome, PartMeta, footer_metadata, read_footer, read_footer_file
 from pipelines.parts.layout import DATA, part_name
-from pipelines.parts.schema import ROW_GROUP_ROWS, writer_options
+from pipelines.parts.schema import row_group_rows, writer_options
 from pipelines.parts.store import Store, storage
 
 __all__ = ["Committed", "Footer", "PartMeta", "commit", "is_committed", "part_name", "read_footer", "recommit"]
@@ -163,7 +163,7 @@ def _write_part(path: Path, table: pa.Table, metadata: dict[bytes, bytes]) -> tu
         hashing = _HashingFile(file)
         with pq.ParquetWriter(hashing, table.schema, **writer_options(table.schema)) as writer:
             if table.num_rows:
-                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+                writer.write_table(table, row_group_size=row_group_rows(table))
             writer.add_key_value_metadata(metadata)
         file.flush()
         os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from pipelines.features.columns import feature_fields
 from pipelines.features.vectors import dequantize
 from pipelines.proof import expected
 from pipelines.proof.compare import Comparison
+from pipelines.proof.expected_tokens import token_columns
 from pipelines.spec import (
     AnswerOptions,
     EmbeddingOptions,
@@ -21,6 +22,8 @@ from pipelines.spec import (
     RegressionOptions,
     SpansOptions,
     Storage,
+    TokensOptions,
+    WordsOptions,
 )
 
 if TYPE_CHECKING:
@@ -55,5 +58,15 @@ def compare(
                 comparison.multi_labels(named, found[0], scores, feature.model.labels, thresholds, wanted)
             case RegressionOptions():
                 comparison.number(named, found[0], expected.number(rows))
+            case TokensOptions() | WordsOptions() as options:
+                columns = token_columns(rows, options, row["n_used"])
+                comparison.tokens(where, row["n_used"], len(columns[0]))
+                for stored_vectors, tokens in zip(found[-len(columns) :], columns, strict=True):
+                    if isinstance(options, WordsOptions):  # what is proved of words is that no token is lost
+                        comparison.embedding(named, stored_vectors.sum(0), tokens.sum(0), options.storage)
+                    elif stored_vectors.shape == tokens.shape:
+                        comparison.embedding(named, stored_vectors.ravel(), tokens.ravel(), options.storage)
+                    else:
+                        comparison.tokens(named, len(stored_vectors), len(tokens))
             case SpansOptions() | AnswerOptions():
                 pass  # docs/proof.md says what is not proved

@@ -56,6 +56,14 @@ def subjects(
         planner.close()
 
 
+def _value(scalar: pa.Scalar) -> Any:
+    """A cell as Python has it; a list of vectors, which may be many, as an array ``[count, width]`` of float32."""
+    if not pa.types.is_list(scalar.type) or not pa.types.is_fixed_size_list(scalar.type.value_type):
+        return scalar.as_py()
+    numbers = scalar.values.flatten().to_numpy(zero_copy_only=False)
+    return numbers.reshape(-1, scalar.type.value_type.list_size).astype(np.float32)
+
+
 def _texts(spec: RunSpec, document: Document) -> tuple[str, str | None]:
     return spec.prefix + document.text, document.pair
 
@@ -78,7 +86,8 @@ def _batch_subjects(
             there = int(np.searchsorted(starts, row, side="right")) - 1
             if there != group:
                 group, table = there, file.read_row_group(there, columns=columns)
-            (values,) = table.slice(row - int(starts[group]), 1).to_pylist()
+            place = row - int(starts[group])
+            values = {name: _value(table[name][place]) for name in columns}
             where = f"{values['id']!r} (batch {batch}, {spec.dtype}, by {footer.slot} of {footer.host})"
             document = texts.get((values["id"], values["input_digest"]))
             if document is None:
