@@ -9,6 +9,7 @@ import click
 from pipelines.opening.answers import AskedAnswers
 from pipelines.opening.spans import AskedSpans
 from pipelines.spec import Aggregation
+from worker.cli.model_names import classifier_source
 
 STRETCH_OPTIONS = (
     click.option(
@@ -41,8 +42,9 @@ STRETCH_OPTIONS = (
 def stretch_request(flags: dict[str, Any]) -> dict[str, Any]:
     """The fields of a request that the flags of :data:`STRETCH_OPTIONS` give; --stride is of contexts with --answer."""
     aggregation = flags["aggregation"]
-    answers = tuple(flags["answer"])
+    answers = tuple(map(classifier_source, flags["answer"]))
+    spans = tuple(map(classifier_source, flags["spans"]))
     return {
-        "spans": AskedSpans(tuple(flags["spans"]), Aggregation(aggregation) if aggregation else None),
+        "spans": AskedSpans(spans, Aggregation(aggregation) if aggregation else None),
         "answers": AskedAnswers(answers, flags["max_answer_tokens"], flags["stride"] if answers else None),
     }
