@@ -7,17 +7,23 @@ import pyarrow as pa
 from pipelines.features.vectors import vector_fields, vector_list_type
 from pipelines.spec import (
     AnswerOptions,
+    ChoiceOptions,
     EmbeddingOptions,
     FeatureSpec,
+    FillMaskOptions,
     LabelsOptions,
     MultiLabelsOptions,
+    PronounOptions,
     RegressionOptions,
     SpansOptions,
     Storage,
     TokensOptions,
     WordsOptions,
+    ZeroShotOptions,
 )
 
+_FILL = pa.struct([pa.field("token", pa.string()), pa.field("score", pa.float32()), pa.field("text", pa.string())])
+_CANDIDATE = pa.struct([pa.field("text", pa.string()), pa.field("score", pa.float32())])
 _SPAN = pa.struct(
     [
         pa.field("label", pa.string()),
@@ -33,8 +39,8 @@ def feature_fields(spec: FeatureSpec) -> list[pa.Field]:
     """The Arrow fields of a feature's columns, named as ``spec.columns`` says."""
     classes = len(spec.model.labels)
     match spec.options:
-        case EmbeddingOptions(dimensions=dimensions, storage=storage):
-            return vector_fields(spec.columns[0], dimensions or spec.model.hidden_size, storage)
+        case EmbeddingOptions() as options:
+            return vector_fields(spec.columns[0], options.width(spec.model.hidden_size), options.storage)
         case LabelsOptions():
             label, score, scores, *top = spec.columns
             return [
@@ -53,10 +59,24 @@ def feature_fields(spec: FeatureSpec) -> list[pa.Field]:
         case AnswerOptions():
             kinds = (pa.string(), pa.float32(), pa.int32(), pa.int32(), pa.float32())
             return [pa.field(name, kind) for name, kind in zip(spec.columns, kinds, strict=True)]
+        case ZeroShotOptions(labels=names):
+            label, score, scores = spec.columns
+            fields = [pa.field(label, pa.string()), pa.field(score, pa.float32())]
+            return [*fields, *vector_fields(scores, len(names), Storage.FLOAT32)]
+        case ChoiceOptions():
+            return _fields(spec, pa.int32(), pa.string(), pa.list_(pa.float32()))
+        case FillMaskOptions():
+            return _fields(spec, pa.list_(_FILL))
+        case PronounOptions():
+            return _fields(spec, pa.string(), pa.bool_(), pa.list_(_CANDIDATE))
         case TokensOptions(storage=storage):
             return _token_fields(spec, (pa.string(), pa.int32(), pa.int32(), pa.int32()), storage)
         case WordsOptions(storage=storage):
             return _token_fields(spec, (pa.string(), pa.int32(), pa.int32()), storage)
+
+
+def _fields(spec: FeatureSpec, *kinds: pa.DataType) -> list[pa.Field]:
+    return [pa.field(name, kind) for name, kind in zip(spec.columns, kinds, strict=True)]
 
 
 def _token_fields(spec: FeatureSpec, kinds: tuple[pa.DataType, ...], storage: Storage) -> list[pa.Field]:

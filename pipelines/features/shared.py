@@ -8,17 +8,22 @@ from typing import Any
 import torch
 
 from pipelines.features.answers import Answers
+from pipelines.features.choice import Choice
 from pipelines.features.contexts import ContextReading
 from pipelines.features.embedding import Embedding
+from pipelines.features.fills import Fills
 from pipelines.features.inputs import Ids, Reading
 from pipelines.features.labels import Labels
 from pipelines.features.multi_labels import MultiLabels
+from pipelines.features.pronouns import Pronouns
 from pipelines.features.protocol import Feature, Values
+from pipelines.features.question_readings import question_reading
 from pipelines.features.regression import Regression
 from pipelines.features.spans import TokenSpans
 from pipelines.features.texts import ALL_TOKENS, TextReading
 from pipelines.features.tokens import Tokens
 from pipelines.features.words import Words
+from pipelines.features.zero_shot import ZeroShot
 from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import Needs
@@ -76,13 +81,14 @@ def reading_of(spec: RunSpec, feature: FeatureSpec, tokenizer: Tokenizer) -> Rea
     if isinstance(feature.options, AnswerOptions):
         tokens = min(spec.max_tokens, feature.model.token_limit)
         return ContextReading(tokenizer, Pieces(tokenizer), tokens, feature.options.stride, spec.prefix)
-    return text_reading(spec, feature.model, tokenizer)
+    return question_reading(spec, feature, tokenizer) or text_reading(spec, feature.model, tokenizer)
 
 
 def text_reading(spec: RunSpec, model: ModelRef, tokenizer: Tokenizer) -> TextReading:
     """How a model reads texts as they are."""
     most = spec.max_document_tokens or ALL_TOKENS
-    return TextReading(tokenizer, min(spec.max_tokens, model.token_limit), spec.prefix, spec.long, most)
+    tokens, pairs = min(spec.max_tokens, model.token_limit), not spec.corpus.attached
+    return TextReading(tokenizer, tokens, spec.prefix, spec.long, most, pairs)
 
 
 def load_feature(spec: FeatureSpec, device: torch.device, tokenizer: Tokenizer, *, batch_invariant: bool) -> Feature:
@@ -104,3 +110,11 @@ def load_feature(spec: FeatureSpec, device: torch.device, tokenizer: Tokenizer, 
             return TokenSpans(spec, tokenizer, device, batch_invariant=batch_invariant)
         case FeatureKind.ANSWER:
             return Answers(spec, device, batch_invariant=batch_invariant)
+        case FeatureKind.ZERO_SHOT:
+            return ZeroShot(spec, device, batch_invariant=batch_invariant)
+        case FeatureKind.CHOICE:
+            return Choice(spec, device, batch_invariant=batch_invariant)
+        case FeatureKind.FILL_MASK:
+            return Fills(spec, device, tokenizer, batch_invariant=batch_invariant)
+        case FeatureKind.PRONOUN:
+            return Pronouns(spec, device, batch_invariant=batch_invariant)

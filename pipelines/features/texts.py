@@ -19,7 +19,7 @@ ALL_TOKENS = 2**31 - 1
 class TextReading:
     """``<s> text </s>`` or ``<s> text </s></s> pair </s>``, of at most ``max_tokens`` tokens each.
 
-    In windows a document may have ``most`` tokens altogether.
+    In windows a document may have ``most`` tokens altogether. Without ``pairs`` a document's pair is no sentence.
     """
 
     tokenizer: Tokenizer
@@ -27,6 +27,7 @@ class TextReading:
     prefix: str = ""
     long: LongTexts = TRUNCATED
     most: int = ALL_TOKENS
+    pairs: bool = True
 
     @property
     def key(self) -> Hashable:
@@ -39,9 +40,8 @@ class TextReading:
         """
         texts = [self.prefix + document.text for document in documents]
         windows = self.long.policy is Long.WINDOW
-        encoded = self.tokenizer.encode(
-            texts, [document.pair for document in documents], ALL_TOKENS if windows else self.max_tokens
-        )
+        pairs = [document.pair for document in documents] if self.pairs else None
+        encoded = self.tokenizer.encode(texts, pairs, ALL_TOKENS if windows else self.max_tokens)
         bounds = zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True)
         rows = [encoded.ids[begin:end] for begin, end in bounds]
         counts = zip(texts, rows, encoded.n_tokens.tolist(), encoded.n_used.tolist(), strict=True)

@@ -11,9 +11,11 @@ from pipelines.corpus import CorpusOptions, discover
 from pipelines.errors import UsageError
 from pipelines.opening.answers import AskedAnswers, answer_features, check_stride
 from pipelines.opening.classifiers import classifier_features
-from pipelines.opening.embeddings import VectorForm, embedding_features
+from pipelines.opening.embeddings import VectorForm, embedding_features, sentence_limit
+from pipelines.opening.questions import AskedQuestions, question_features
 from pipelines.opening.spans import AskedSpans, span_features
 from pipelines.opening.token_vectors import TokenVectors, token_features
+from pipelines.opening.zero_shot import check_room
 from pipelines.roberta.checkpoint import CONFIG_FILE, find
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.spec import TRUNCATED, Dtype, FeatureSpec, Long, LongTexts, ModelRef, Pooling, RunSpec, Storage
@@ -44,6 +46,7 @@ class Request:
     token_vectors: TokenVectors = field(default_factory=TokenVectors)
     spans: AskedSpans = field(default_factory=AskedSpans)
     answers: AskedAnswers = field(default_factory=AskedAnswers)
+    questions: AskedQuestions = field(default_factory=AskedQuestions)
     max_tokens: int | None = None
     prefix: str = ""
     batch_invariant: bool = False
@@ -65,9 +68,11 @@ def make_spec(request: Request) -> RunSpec:
     model = find(request.model)
     features = _features(request, model)
     pairs = request.corpus.pair_column is not None
-    max_tokens = _max_tokens(request.max_tokens, [model, *(feature.model for feature in features)], pairs=pairs)
+    models = [model, *(feature.model for feature in features)]
+    max_tokens = _max_tokens(request.max_tokens, models, sentence_limit(request.embed, model), pairs=pairs)
     _check_long(request.long, max_tokens, pairs=pairs)
     check_stride(request.answers, max_tokens)
+    check_room(features, max_tokens, request.long)
     spec = RunSpec(
         corpus=discover(request.arguments, request.corpus),
         model=model,
@@ -85,7 +90,7 @@ def make_spec(request: Request) -> RunSpec:
 
 def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
     tokens = request.token_vectors != TokenVectors()
-    others = request.classify, tokens, request.spans.models, request.answers.models
+    others = request.classify, tokens, request.spans.models, request.answers.models, request.questions.any
     embed = request.embed or (() if any(others) else (str(Pooling.MEAN),))
     if not embed and request.vectors != VectorForm(storage=request.vectors.storage if tokens else Storage.FLOAT32):
         raise UsageError(
@@ -98,16 +103,17 @@ def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
         *classifier_features(request.classify, model, top_k=request.top_k, thresholds=request.thresholds),
         *span_features(request.spans, model, pairs=pairs),
         *answer_features(request.answers, model, pairs=pairs),
+        *question_features(request.questions, model, request.corpus, request.long.policy),
         *token_features(
             request.token_vectors, model, request.vectors, layers=layers, pairs=request.corpus.pair_column is not None
         ),
     )
 
 
-def _max_tokens(asked: int | None, models: Sequence[ModelRef], *, pairs: bool) -> int:
+def _max_tokens(asked: int | None, models: Sequence[ModelRef], made_for: int | None, *, pairs: bool) -> int:
     tightest = min(models, key=lambda model: model.token_limit)
     if asked is None:
-        return min(DEFAULT_MAX_TOKENS, tightest.token_limit)
+        return min(DEFAULT_MAX_TOKENS, tightest.token_limit, made_for or DEFAULT_MAX_TOKENS)
     if asked > tightest.token_limit:
         raise UsageError(
             f"--max-tokens {asked} is more than the {tightest.token_limit} that {tightest.source} can take.",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pipelines.spec import (
     AnswerOptions,
+    ChoiceOptions,
     EmbeddingOptions,
     FeatureSpec,
+    FillMaskOptions,
     LabelsOptions,
     MultiLabelsOptions,
+    PronounOptions,
     RegressionOptions,
     SpansOptions,
     Storage,
     TokensOptions,
     WordsOptions,
     WordSource,
+    ZeroShotOptions,
 )
 
 
@@ -51,6 +55,27 @@ def column_meanings(feature: FeatureSpec) -> dict[str, str]:
                 "the character of the context where it begins",
                 "the character of the context behind it",
                 "the same of no answer",
+            ]
+        case ZeroShotOptions(each=each):
+            how = "each by itself, against contradiction" if each else "of all together"
+            meanings = [
+                f"the label that the text entails most, as {model} finds",
+                "its score",
+                f"scores of the labels in order, {how}: {', '.join(feature.options.labels)}",
+            ]
+        case ChoiceOptions(format=format_):
+            meanings = [
+                f"the number, from 0, of the choice that {model} scores best (format {format_})",
+                "its text",
+                "the probability of each choice",
+            ]
+        case FillMaskOptions(count=count):
+            meanings = [f"the {count} tokens that {model} finds likeliest for the mask, and the text with each"]
+        case PronounOptions():
+            meanings = [
+                f"what the pronoun stands for, as {model} finds, where there is no query",
+                "whether it is the query, where there is one",
+                "the query, if there is one, and the candidates: mean log probability of their tokens",
             ]
         case TokensOptions() as tokens:
             meanings = [
@@ -96,6 +121,8 @@ def _embedding(options: EmbeddingOptions, model: str) -> str:
     else:
         of = f"the token vectors of {_layers(options.layers, options.weights)}"
     after = "normalised to length 1" if options.normalize else "not normalised"
+    if options.dense:
+        after = f"through {len(options.dense)} dense layer{'s' * (len(options.dense) > 1)}, {after}"
     if options.dimensions:
         after = f"the first {options.dimensions} numbers, {after}"
     if options.storage is not Storage.FLOAT32:

@@ -90,7 +90,8 @@ def _prove(asked: dict[str, Any], started: float) -> Proof:
         for subject in chosen:
             document = subject.document
             tokens = min(spec.max_tokens, model.token_limit)
-            rows = sights[key].rows(spec.prefix + document.text, document.pair, tokens, spec.long)
+            pair = None if spec.corpus.attached else document.pair  # else it is no sentence
+            rows = sights[key].rows(spec.prefix + document.text, pair, tokens, spec.long)
             if key == _key(spec.model) and spec.long.policy is not Long.WINDOW:
                 comparison.tokens(subject.where, subject.row["n_used"], len(rows[0]))
             if key in features:

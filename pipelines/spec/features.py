@@ -22,6 +22,7 @@ from pipelines.spec.options import (
     options_from_json,
     options_to_json,
 )
+from pipelines.spec.question_options import ChoiceOptions, FillMaskOptions, PronounOptions, ZeroShotOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class FeatureKind(StrEnum):
     WORDS = "words"
     SPANS = "spans"
     ANSWER = "answer"
+    ZERO_SHOT = "zero_shot"
+    CHOICE = "choice"
+    FILL_MASK = "fill_mask"
+    PRONOUN = "pronoun"
 
 
 OPTIONS: Mapping[FeatureKind, type[Options]] = {
@@ -67,6 +72,10 @@ OPTIONS: Mapping[FeatureKind, type[Options]] = {
     FeatureKind.WORDS: WordsOptions,
     FeatureKind.SPANS: SpansOptions,
     FeatureKind.ANSWER: AnswerOptions,
+    FeatureKind.ZERO_SHOT: ZeroShotOptions,
+    FeatureKind.CHOICE: ChoiceOptions,
+    FeatureKind.FILL_MASK: FillMaskOptions,
+    FeatureKind.PRONOUN: PronounOptions,
 }
 """The options of each kind of feature."""
 

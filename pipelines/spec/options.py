@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, get_type_hints
 
+from pipelines.spec.dense import Dense
+from pipelines.spec.question_options import ChoiceOptions, FillMaskOptions, PronounOptions, ZeroShotOptions
+
 
 class Pooling(StrEnum):
     """How token vectors become one vector: over all used tokens including ``<s>`` and ``</s>``; ``cls`` is ``<s>``."""
@@ -41,7 +44,7 @@ class Storage(StrEnum):
 @dataclass(frozen=True, slots=True)
 class EmbeddingOptions:
     """One vector per document: pooled from the sum of hidden states, each times its weight (equal ones where none are
-    given), cut to its first ``dimensions`` numbers, normalised to length 1, stored; in this order.
+    given), then through dense layers, cut to its first ``dimensions`` numbers, normalised to length 1, and stored.
     """
 
     pooling: Pooling = Pooling.MEAN
@@ -50,6 +53,11 @@ class EmbeddingOptions:
     dimensions: int | None = None
     normalize: bool = False
     storage: Storage = Storage.FLOAT32
+    dense: tuple[Dense, ...] = ()
+
+    def width(self, hidden_size: int) -> int:
+        """How many numbers a vector has."""
+        return self.dimensions or (self.dense[-1].outputs if self.dense else hidden_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,10 @@ Options = (
     | WordsOptions
     | SpansOptions
     | AnswerOptions
+    | ZeroShotOptions
+    | ChoiceOptions
+    | FillMaskOptions
+    | PronounOptions
 )
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -157,10 +169,14 @@ def options_from_json(kind: type[AnyOptions], document: Mapping[str, Any]) -> An
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Dense):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return str(value) if isinstance(value, StrEnum) else value
 
 
 def _typed(value: Any, hint: Any) -> Any:
     if isinstance(value, list):
         return tuple(_typed(item, None) for item in value)
+    if isinstance(value, dict):
+        return Dense.from_json(value)
     return hint(value) if isinstance(hint, type) and issubclass(hint, StrEnum) else value

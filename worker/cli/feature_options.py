@@ -9,6 +9,7 @@ import click
 from pipelines.opening.embeddings import GRAMMAR, VectorForm
 from pipelines.opening.token_vectors import TOKENS_GRAMMAR, TokenVectors
 from pipelines.spec import Long, LongTexts, Storage
+from worker.cli.question_options import QUESTION_OPTIONS, question_request
 from worker.cli.stretch_options import STRETCH_OPTIONS, stretch_request
 
 TOKEN_OPTIONS = (
@@ -67,6 +68,7 @@ FEATURE_OPTIONS = (
     ),
     *STRETCH_OPTIONS,
     *TOKEN_OPTIONS,
+    *QUESTION_OPTIONS,
 )
 
 
@@ -81,4 +83,5 @@ def feature_request(flags: dict[str, Any]) -> dict[str, Any]:
         "token_vectors": TokenVectors(flags["tokens"], flags["words"]),
         "long": LongTexts(Long(flags["long_"]), 0 if flags["answer"] else flags["stride"] or 0),
         **stretch_request(flags),
+        "questions": question_request(flags),
     }

@@ -16,6 +16,7 @@ from pipelines.parts.run_document import Transport
 from pipelines.spec import Dtype, Format
 from worker.cli.feature_options import FEATURE_OPTIONS, feature_request
 from worker.cli.model_names import classifier_source, model_source
+from worker.cli.question_options import attached_columns
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -156,6 +157,11 @@ def _refuse_bytes(flags: dict[str, Any]) -> None:
         "threshold",
         "spans",
         "answer",
+        "zero_shot",
+        "hypothesis",
+        "choices_column",
+        "context_column",
+        "candidates_column",
         "encoding",
     ):
         for value in flags[name] if isinstance(flags[name], tuple) else (flags[name] or "",):
@@ -179,6 +185,7 @@ def corpus_options(flags: dict[str, Any]) -> CorpusOptions:
         whole_files=flags["whole_files"],
         encoding=flags["encoding"],
         limit=flags["limit"],
+        attached=attached_columns(flags),
     )
 
 

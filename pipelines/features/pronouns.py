@@ -1,0 +1,66 @@
+"""What a pronoun stands for: of several candidates the one that a language model finds likeliest in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pipelines.features.columns import feature_fields
+from pipelines.features.inputs import Rows
+from pipelines.features.pronoun_reading import Masked
+from pipelines.features.pronoun_sentences import Weighed
+from pipelines.features.protocol import Values
+from pipelines.roberta.lm_head import LMHead
+from pipelines.roberta.states import LAST_TOKENS, States
+from pipelines.spec import FeatureSpec
+
+AT_ONCE = 128
+"""Tokens whose scores are in memory at once: each takes four bytes per piece of the vocabulary, twice."""
+
+
+class Pronouns:
+    """The answer, and each candidate, the query first if there is one, with the mean log probability of its tokens."""
+
+    needs = LAST_TOKENS
+
+    def __init__(self, spec: FeatureSpec, device: torch.device, *, batch_invariant: bool = False) -> None:
+        self.spec = spec
+        self._head = LMHead.load(spec.model, device, batch_invariant=batch_invariant)
+        self.nbytes = self._head.nbytes
+
+    def fields(self) -> list[pa.Field]:
+        return feature_fields(self.spec)
+
+    def compute(self, states: States, notes: Sequence[Masked]) -> tuple[Values, ...]:
+        starts = states.packing.cu_seqlens[:-1].tolist()
+        device = states.packing.cu_seqlens.device
+        places = torch.from_numpy(
+            np.concatenate([note.places + start for note, start in zip(notes, starts, strict=True)])
+        )
+        truth = torch.from_numpy(np.concatenate([note.ids for note in notes]).astype(np.int64))
+        found = [
+            self._head.log_probabilities(states.tokens()[some.to(device)], ids.to(device))
+            for some, ids in zip(torch.split(places, AT_ONCE), torch.split(truth, AT_ONCE), strict=True)
+        ]
+        counts = np.array([len(note.places) for note in notes])
+        sums = np.add.reduceat(torch.cat(found).cpu().numpy(), np.cumsum(counts) - counts)
+        return ((sums / counts).astype(np.float32),)
+
+    def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
+        answers: list[bool | str] = []
+        listed: list[list[dict[str, Any]]] = []
+        for scores, one in zip(np.split(values[0], rows.starts[1:]), rows.inputs, strict=True):
+            weighed = [(note.text, float(score)) for note, score in zip(one.notes, scores, strict=True)]
+            asked = weighed[0] if one.notes[0].is_query else None
+            answers.append(Weighed(asked, tuple(weighed[asked is not None :])).answer)
+            listed.append([{"text": text, "score": score} for text, score in weighed])
+        kinds = [field.type for field in self.fields()]
+        return [
+            pa.array([answer if isinstance(answer, str) else None for answer in answers], kinds[0]),
+            pa.array([answer if isinstance(answer, bool) else None for answer in answers], kinds[1]),
+            pa.array(listed, kinds[2]),
+        ]
