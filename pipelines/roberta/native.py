@@ -1,7 +1,7 @@
 """Which number format a CPU computes in best: found by trying, for having instructions for a format says little.
 
-A processor with AVX-512's products of bfloat16 was measured at 171 GFLOP/s in it and 317 in float32 (2 cores, shapes of a
-layer of roberta-base).
+A processor with AVX-512's products of bfloat16 was measured at 171 GFLOP/s in it and 317 in float32 (2 cores, products
+of roberta-base).
 """
 
 from __future__ import annotations
