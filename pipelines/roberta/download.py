@@ -38,5 +38,6 @@ def download(source: str) -> tuple[Path, str]:
 
 
 def is_cached(name: str) -> bool:
-    """Whether the cache of this machine has a checkpoint of the hub; the hub is not asked."""
-    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    """Whether the cache of this machine has a checkpoint of the hub, its config and weights; the hub is not asked."""
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return any(all(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", w)) for w in weights)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
+from unit import fairseq_models
 
 from pipelines.errors import InputError
+from pipelines.roberta.fairseq.importing import import_fairseq
 from pipelines.roberta.names import HUB_IDS, resolve
+from worker.cli.model_list import known_models
 from worker.cli.model_names import classifier_source, model_source
 
 
@@ -83,3 +88,47 @@ def test_classifiers_are_named_in_the_same_way(models: Path) -> None:
     assert classifier_source("a/b=c") == "a/b=c"
     assert classifier_source("nli=") == "nli="
     assert classifier_source("=x") == "=x"
+
+
+def in_hub_cache(cache: Path, name: str, *files: Path) -> Path:
+    """Files of a model in a cache of the hub, as its client lays them out; the snapshot's folder."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = cache / f"models--{name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    for file in files:
+        shutil.copyfile(file, snapshot / file.name)
+    return snapshot
+
+
+def test_a_list_says_what_is_on_this_machine(
+    tiny_model: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    in_hub_cache(
+        tmp_path / "hub", "FacebookAI/roberta-base", tiny_model / "config.json", tiny_model / "model.safetensors"
+    )
+    in_hub_cache(tmp_path / "hub", "FacebookAI/roberta-large", tiny_model / "config.json")
+    for name in ("roberta.large.wsc", "mine", ".mine.x"):
+        (models / name).mkdir(parents=True)
+    assert {row.name: (row.state, row.place) for row in known_models(models)} == {
+        "roberta.base": ("cached", "FacebookAI/roberta-base"),
+        "roberta.large": ("hub", "FacebookAI/roberta-large"),
+        "roberta.large.mnli": ("hub", "FacebookAI/roberta-large-mnli"),
+        "roberta.large.wsc": ("folder", str(models / "roberta.large.wsc")),
+        "mine": ("folder", str(models / "mine")),
+    }
+
+
+def test_the_merges_of_the_hub_s_roberta_base_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = {"args": fairseq_models.arguments(), "model": fairseq_models.state()}
+    source = fairseq_models.write(tmp_path / "source", root)
+    merges = (source / "vocab.bpe").rename(tmp_path / "merges.txt")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(InputError, match="Give it by --bpe: vocab"):
+        import_fairseq(source, tmp_path / "made")
+    in_hub_cache(tmp_path / "hub", "FacebookAI/roberta-base", merges)
+    import_fairseq(source, tmp_path / "made")
+    assert (tmp_path / "made" / "merges.txt").read_text() == fairseq_models.bpe_text()

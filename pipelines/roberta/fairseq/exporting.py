@@ -110,6 +110,8 @@ def _refuse(model: ModelRef, config: EncoderConfig, heads: Mapping[Kind, Head]) 
             raise InputError(f"{model.source} has {name} {found}, in fairseq it is always {wanted}.")
     if config.hidden_act not in ACTIVATIONS.values():
         raise InputError(f"{model.source} has the activation {config.hidden_act}, which fairseq does not have.")
+    if config.hidden_act != "gelu" and Kind.LANGUAGE_MODEL in heads:  # always gelu here, the encoder's own there
+        raise InputError(f"{model.source} has a language model head and activation {config.hidden_act}, wanted gelu.")
     for kind in (Kind.TOKENS, Kind.ANSWERS):
         if kind in heads:
             raise InputError(
