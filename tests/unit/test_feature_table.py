@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from parity.head_models import add_question_answering, add_token_classifier
 
 from pipelines.extract import row_schema
 from pipelines.opening import make_spec
@@ -58,6 +59,8 @@ def models(
     return {
         "sentence-transformers folder": sentences,
         "any": tiny_model,
+        "token classifier": add_token_classifier(tiny_model, root / "tokens", ("O", "B-PER", "I-PER")),
+        "question answering": add_question_answering(tiny_model, root / "answers"),
         "classifier": tiny_classifier,
         "multi-label classifier": multi,
         "regression": number,
