@@ -55,8 +55,9 @@ class Words:
         for document in self._reader.documents(values, rows):
             found = used_words(document.text, document.end, self.options.source)
             words.append([self._around[0], *(document.text[begin:end] for begin, end in found), self._around[1]])
-            places.append(document.places([(0, 0), *found, (document.end, document.end)]))
-            for column, sums in zip(vectors, self._sums(document, found), strict=True):
+            end = max(document.end, found[-1][1] if found else 0)  # the last word may be read in part
+            places.append(document.places([(0, 0), *found, (end, end)]))
+            for column, sums in zip(vectors, self._sums(document, found, end), strict=True):
                 column.append(sums)
         offsets = offsets_of(words)
         begins, ends = np.concatenate(places).T
@@ -67,10 +68,9 @@ class Words:
             *(vector_lists(column, self.options.storage) for column in vectors),
         ]
 
-    def _sums(self, document: DocumentTokens, words: Places) -> list[Vectors]:
+    def _sums(self, document: DocumentTokens, words: Places, end: int) -> list[Vectors]:
         """The vectors of ``<s>``, the words and what is behind them, for each column of vectors."""
-        used = document.text[: max(document.end, words[-1][1] if words else 0)]
-        alignment = align(document.spans, words, used)
+        alignment = align(document.spans, words, document.text[:end])
         alignment = with_special(alignment, len(self._reader.before), len(self._reader.after))
         return [alignment.sums(vectors) for vectors in document.vectors]
 
