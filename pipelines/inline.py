@@ -33,14 +33,16 @@ def run_inline(
     limit: Limit,
     on_part: OnPart = lambda *_: None,
     proof: ProofOptions = NO_PROOF,
+    once: bool = False,
 ) -> Summary:
     """Plan, extract, commit, prove and seal, batch by batch; a run that was begun is finished.
 
-    ``on_part`` is told documents, tokens and (once known) the total of documents after each part.
+    ``on_part`` is told documents, tokens and (once known) the total of documents after each part. With ``once`` equal
+    texts of a batch are computed once.
     Raises whatever the corpus, the model or the storage raise; what is committed stays.
     """
     planner = Planner(store, document.spec)
-    extractor = Extractor(document.spec, device=device, token_budget=token_budget)
+    extractor = Extractor(document.spec, device=device, token_budget=token_budget, once=once)
     with contextlib.closing(Prover(store, document, proof)) as prover:
         for batch in _batches(planner):
             started = time.time()
@@ -60,6 +62,7 @@ def run_inline(
                 tokens=extracted.tokens,
                 tokens_used=extracted.tokens_used,
                 truncated=extracted.truncated,
+                repeated=extracted.repeated,
                 peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             )
             commit(store, meta, extracted.table, extracted.rejects, extracted.warnings)

@@ -132,6 +132,7 @@ def seal(
             quarantined_by_reason=dict(sorted(tally.reasons.items())),
             warnings=tally.sums["warnings"],
             generation=tally.generation,
+            repeated=tally.sums["repeated"],
         )
         head = Head(
             run=document.run,

@@ -35,7 +35,8 @@ class Summary:
 
     documents = rows + quarantined + dead_letter_documents. ``duplicate_ids`` counts rows whose id an earlier row has,
     ``warnings`` kept values that became null, ``truncated`` documents of which not all tokens were used; ``bytes`` are
-    those of the parts, ``seconds`` those in which at least one batch was worked on.
+    those of the parts, ``seconds`` those in which at least one batch was worked on. ``repeated`` counts rows that were
+    not computed, because an earlier one of their batch has the same text.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Summary:
     quarantined_by_reason: Mapping[str, int]
     warnings: int
     generation: int
+    repeated: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-ready values."""
@@ -68,7 +70,10 @@ class Summary:
 
 def summary_from_json(value: Mapping[str, Any], *, out: str, state: str) -> Summary:
     """The way back from :meth:`Summary.to_json`. Raises KeyError or TypeError where it is something else."""
-    known = {field.name: value[field.name] for field in fields(Summary) if field.name not in ("out", "state")}
+    known = {
+        field.name: value[field.name] for field in fields(Summary) if field.name not in ("out", "state", "repeated")
+    }
+    known["repeated"] = value.get("repeated", 0)  # younger than many a manifest
     known["workers"] = tuple(WorkerSummary(**worker) for worker in value["workers"])
     return Summary(**known, out=out, state=state)
 
@@ -91,7 +96,7 @@ class Tally:
         self.parts += 1
         self.bytes += size_bytes
         self.generation = max(self.generation, footer.generation)
-        for name in ("rows", "rejects", "warnings", "tokens", "tokens_used", "truncated"):
+        for name in ("rows", "rejects", "warnings", "tokens", "tokens_used", "truncated", "repeated"):
             self.sums[name] += getattr(footer, name)
         self.reasons.update(footer.rejects_by_reason)
         self._started.append(footer.started_unix_s)

@@ -52,6 +52,7 @@ def settings_of(flags: dict[str, Any]) -> Settings:
         broker_url=flags["broker"],
         devices=flags["devices"],
         proof_documents=flags["proof"],
+        once=flags.get("once") or None,
         log_level="debug" if flags["debug"] else None,
     )
 

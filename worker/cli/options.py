@@ -136,6 +136,13 @@ def proof_option(command: Command) -> Command:
     )(command)
 
 
+def once_option(command: Command) -> Command:
+    """--once: equal texts are computed once."""
+    return click.option(
+        "--once", is_flag=True, help="Compute equal texts of a batch once; the summary says how many were not."
+    )(command)
+
+
 def result_options(command: Command) -> Command:
     """--json and --debug, which every command has; ``main`` reads them where an error ends the command."""
     return _stack(

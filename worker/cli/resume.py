@@ -13,7 +13,14 @@ from tasks.runs import load_run
 from worker import gpu, logs
 from worker.cli.leading import Opened, finish, lead_opened, limit_of, sent_by, settings_of
 from worker.cli.mending import mend_sealed
-from worker.cli.options import broker_option, devices_option, proof_option, result_options, transport_option
+from worker.cli.options import (
+    broker_option,
+    devices_option,
+    once_option,
+    proof_option,
+    result_options,
+    transport_option,
+)
 from worker.cli.run import run_inline_opened
 
 
@@ -23,6 +30,7 @@ from worker.cli.run import run_inline_opened
 @broker_option
 @transport_option
 @proof_option
+@once_option
 @click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
 @click.option("--max-quarantined", metavar="N|P%", help="Another limit than the one the run was opened with.")
 @result_options

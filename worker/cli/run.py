@@ -28,6 +28,7 @@ from worker.cli.mending import mend_sealed
 from worker.cli.options import (
     broker_option,
     devices_option,
+    once_option,
     proof_option,
     result_options,
     spec_options,
@@ -45,6 +46,7 @@ from worker.settings import Settings, pin_this_process
 @broker_option
 @transport_option
 @proof_option
+@once_option
 @click.option("--inline", is_flag=True, help="Everything in this process: no Redis, no workers.")
 @result_options
 def run(**flags: Any) -> int:
@@ -100,5 +102,6 @@ def run_inline_opened(
             limit=limit,
             on_part=bar.part,
             proof=proof_of(settings),
+            once=settings.once,
         )
     return finish(store, flags, seconds_total=time.monotonic() - started)

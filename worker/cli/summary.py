@@ -56,6 +56,10 @@ def summary_text(value: Mapping[str, Any]) -> str:
             f"  Longer than --max-tokens: {counted(value['truncated'], 'document')}, of which "
             f"{value['tokens_used']:,} of {value['tokens']:,} tokens were used"
         )
+    if value["repeated"]:
+        lines.append(
+            f"  Not computed again, for the text of an earlier one in the batch: {counted(value['repeated'], 'row')}"
+        )
     if value["quarantined"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in value["quarantined_by_reason"].items())
         lines.append(f"  {value['quarantined']:,} in quarantine: {reasons} (`penstock quarantine show {value['out']}`)")
