@@ -9,6 +9,7 @@ import struct
 import pytest
 
 from pipelines.errors import InputError
+from pipelines.roberta.fairseq import pickled
 from pipelines.roberta.fairseq.bounded import Bounded
 from pipelines.roberta.fairseq.pickled import unpickled
 
@@ -72,6 +73,22 @@ BILLION = b"\x80\x04)" + b"2\x86" * 60
         pytest.param(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", id="a tensor of nothing"),
         pytest.param(b"\x80\x02(X\x07\x00\x00\x00storageK\x01tQ.", id="a storage that is none"),
         pytest.param(b"\x80\x02(X\x06\x00\x00\x00moduleK\x01tQ.", id="a module"),
+        pytest.param(
+            b"\x80\x02]("
+            + b"]" * 50_000
+            + b"eq\x000ccollections\nOrderedDict\nq\x010"
+            + b"h\x01h\x00\x85R0" * 200
+            + b"N.",
+            id="a long list copied again and again",
+        ),
+        pytest.param(
+            b"\x80\x02(" + b"K\x01" * 50_000 + b"tq\x000ctorch\nSize\nq\x010" + b"h\x01h\x00\x85R0" * 200 + b"N.",
+            id="a long size copied again and again",
+        ),
+        pytest.param(
+            b"\x80\x04X" + struct.pack("<I", 2000) + b"fairseq." + b"x" * 1992 + b"\x8c\x01y\x93.",
+            id="a name without end",
+        ),
         pytest.param(b"", id="no pickle"),
         pytest.param(b"\x80", id="half a step"),
         pytest.param(b"\xff", id="a step that there is not"),
@@ -104,3 +121,13 @@ def test_plain_values_are_those_of_pickle() -> None:
     for protocol, wanted in ((0, value), (1, value), (2, value), (3, value), (4, newer), (5, newer)):
         content = pickle.dumps(wanted, protocol)
         assert unpickled(Bounded(io.BytesIO(content), len(content)), "x") == wanted
+
+
+def test_a_checkpoint_is_not_read_in_more_steps_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = pickle.dumps(list(range(100)), 2)
+    monkeypatch.setattr(pickled, "MAX_STEPS", 100)
+    with pytest.raises(InputError, match="more than 100 steps"):
+        unpickled(Bounded(io.BytesIO(content), len(content)), "x")
+    many = b"\x80\x02(" + b"K\x01" * 50 + b"tq\x000ctorch\nSize\nq\x010" + b"h\x01h\x00\x85R0" * 2 + b"N."
+    with pytest.raises(InputError, match="more than 100 steps"):
+        unpickled(Bounded(io.BytesIO(many), len(many)), "x")

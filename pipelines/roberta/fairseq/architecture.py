@@ -10,8 +10,8 @@ from typing import Any
 
 from pipelines.errors import InputError
 from pipelines.roberta.config import parse_config
+from pipelines.roberta.fairseq.described import Inert
 from pipelines.roberta.fairseq.keys import POSITIONS, WORDS
-from pipelines.roberta.fairseq.pickled import Inert
 from pipelines.roberta.tensors import Tensor
 
 ATTENTION_HEADS = {"roberta": 12, "roberta_base": 12, "roberta_large": 16, "xlm": 16}

@@ -5,6 +5,7 @@ Format: facebookresearch/fairseq ``fairseq/data/dictionary.py`` at 0762a168.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from pipelines.errors import InputError
@@ -46,7 +47,7 @@ def symbols(path: Path) -> list[str]:
             )
         found.append(symbol)
     if len(set(found)) != len(found):
-        twice = next(symbol for number, symbol in enumerate(found) if symbol in found[:number])
+        (twice, _), *_ = Counter(found).most_common(1)
         raise InputError(f"{path} has {twice[:40]!r} twice.", "Get the file again.")
     return found
 

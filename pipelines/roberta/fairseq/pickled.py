@@ -9,50 +9,18 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from pipelines.errors import InputError
 from pipelines.roberta.fairseq.bounded import Bounded
+from pipelines.roberta.fairseq.described import Attributes, Inert, storage_of, tensor_of
 from pipelines.roberta.fairseq.globals import Named, is_allowed
 
 MAX_STEPS = 5_000_000
-"""A large checkpoint with its optimiser takes about 100,000."""
+"""A large checkpoint with its optimiser takes about 100,000. What a step copies counts as well."""
+MAX_NAME = 300
 DAMAGED = "Get the checkpoint again."
 _FAULTS = (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, AssertionError, struct.error)
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where a tensor's numbers are: a storage of the file, of ``count`` numbers of a type such as ``FloatStorage``."""
-
-    kind: str
-    key: str
-    count: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class PickledTensor:
-    """A tensor as a pickle describes it; ``offset`` and ``stride`` count numbers."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-class Attributes(dict[str, Any]):
-    """What an ``argparse.Namespace`` holds."""
-
-
-@dataclass(eq=False, slots=True)
-class Inert:
-    """An object of a listed class that is not made: the class's name, what it would be made of, and its state."""
-
-    name: str
-    arguments: tuple[object, ...]
-    state: object = None
 
 
 def unpickled(file: Bounded, place: str, storages: dict[str, str] | None = None) -> object:
@@ -77,11 +45,11 @@ class _Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._steps = 0
 
     def run(self, file: Bounded) -> object:
-        for steps, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", file))):
-            if steps > MAX_STEPS:
-                raise ValueError(f"its pickle has more than {MAX_STEPS} steps")
+        for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", file)):
+            self._count(1)
             self._step(opcode.name, argument)
         (result,) = self._stack
         return result
@@ -111,17 +79,21 @@ class _Machine:
                 self._stack.append(self._named(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 attribute, module = self._stack.pop(), self._stack.pop()
-                if not isinstance(module, str) or not isinstance(attribute, str):
-                    raise ValueError("its pickle has a name that is no string")
+                if not all(isinstance(part, str) and len(part) < MAX_NAME for part in (module, attribute)):
+                    raise ValueError("its pickle has a name that is none")
                 self._stack.append(self._named(f"{module}.{attribute}"))
             case "REDUCE" | "NEWOBJ":
                 arguments, callee = self._stack.pop(), self._stack.pop()
+                self._count_copied(arguments)
                 self._stack.append(self._made(callee, arguments))
             case "BUILD":
                 state = self._stack.pop()
+                self._count_copied(state)
                 _build(self._stack[-1], state)
             case "BINPERSID":
-                storage = _storage(self._stack.pop())
+                identity = self._stack.pop()
+                self._count_copied(identity)
+                storage = storage_of(identity)
                 if self._storages.setdefault(storage.key, storage.kind) != storage.kind:
                     raise ValueError("its pickle has a storage of two types")
                 self._stack.append(storage)
@@ -176,6 +148,18 @@ class _Machine:
             case _:
                 raise ValueError(f"its pickle has the step {name}, which no checkpoint needs")
 
+    def _count(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise ValueError(f"its pickle takes more than {MAX_STEPS} steps")
+
+    def _count_copied(self, value: object) -> None:
+        """Count what is about to be gone through; one that is named again and again costs again and again."""
+        if isinstance(value, tuple | list | dict):
+            self._count(len(value))
+            if isinstance(value, tuple):
+                self._count(sum(len(part) for part in value if isinstance(part, tuple | list | dict)))
+
     def _marked(self) -> list[Any]:
         """What lies above the last mark, taken away with it."""
         marked, self._stack = self._stack, self._below.pop()
@@ -194,7 +178,7 @@ class _Machine:
             raise ValueError("its pickle calls what is no function")
         match callee.name:
             case "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor":
-                return _tensor(*arguments[:4])
+                return tensor_of(*arguments[:4])
             case "torch._utils._rebuild_parameter":
                 return arguments[0]
             case "collections.OrderedDict":
@@ -244,29 +228,3 @@ def _build(target: object, state: object) -> None:
         target.state = state
     elif not isinstance(target, dict):  # the attributes of an OrderedDict are nothing to us
         raise ValueError(f"its pickle gives a state to a {type(target).__name__}")
-
-
-def _storage(identity: object) -> Storage:
-    """The storage that a persistent id tells of: ``("storage", type, key, device, count[, view])``."""
-    match identity:
-        case ("storage", Named(name), str(key), str(), int(count), *view) if _natural(count):
-            match view:
-                case [] | [None]:
-                    return Storage(name.rpartition(".")[2], key, count, 0)
-                case [(str(), int(offset), int(size))] if _natural(offset) and 0 <= size <= count - offset:
-                    return Storage(name.rpartition(".")[2], key, count, offset)
-    raise ValueError("its pickle refers to something that is no storage")
-
-
-def _tensor(storage: object, offset: object, shape: object, stride: object) -> PickledTensor:
-    if not (
-        isinstance(storage, Storage) and _natural(offset) and isinstance(shape, tuple) and all(map(_natural, shape))
-    ):
-        raise ValueError("its pickle has a tensor without storage, place or shape")
-    if not isinstance(stride, tuple) or len(stride) != len(shape) or not all(map(_natural, stride)):
-        raise ValueError("its pickle has a tensor with strides of another shape")
-    return PickledTensor(storage, cast(int, offset), shape, stride)
-
-
-def _natural(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**63

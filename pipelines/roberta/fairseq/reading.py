@@ -12,7 +12,8 @@ from pipelines.errors import InputError, UsageError
 from pipelines.roberta.config import parse_config
 from pipelines.roberta.fairseq import keys
 from pipelines.roberta.fairseq.architecture import config_document, model_arguments
-from pipelines.roberta.fairseq.pickled import DAMAGED, PickledTensor
+from pipelines.roberta.fairseq.described import PickledTensor
+from pipelines.roberta.fairseq.pickled import DAMAGED
 from pipelines.roberta.fairseq.safetensors_file import same_bytes, zeros
 from pipelines.roberta.fairseq.torch_file import TorchFile
 from pipelines.roberta.heads import heads_of

@@ -15,8 +15,9 @@ from typing import IO
 
 from pipelines.errors import InputError
 from pipelines.roberta.fairseq.bounded import Bounded
+from pipelines.roberta.fairseq.described import PickledTensor
 from pipelines.roberta.fairseq.globals import STORAGES
-from pipelines.roberta.fairseq.pickled import DAMAGED, PickledTensor, unpickled
+from pipelines.roberta.fairseq.pickled import DAMAGED, unpickled
 from pipelines.roberta.tensors import CHUNK_BYTES, WIDTHS, Tensor
 
 MAX_PICKLE_BYTES = 256 * 2**20
