@@ -1,5 +1,5 @@
-"""The published outputs of the real models: where PENSTOCK_MODELS=DIR holds folders roberta.base, roberta.large and
-roberta.large.mnli. Where PENSTOCK_TEST_DATA is set as well, fairseq's own feature tensors are compared, too.
+"""The published outputs of the real models: where PENSTOCK_MODELS=DIR holds folders roberta.base, roberta.large,
+roberta.large.mnli and roberta.large.wsc. Where PENSTOCK_TEST_DATA is set as well, so are fairseq's own tensors.
 
 Numbers: golden_numbers.json (huggingface/transformers ``tests/models/roberta/test_modeling_roberta.py``,
 keras-team/keras-hub ``roberta_backbone_test.py``, facebookresearch/fairseq ``examples/roberta/README.md``).
@@ -113,3 +113,34 @@ def test_pairs_are_classified_as_in_the_readme(load: Load) -> None:
     ]
     batch = collate_tokens([roberta.encode(*pair) for pair in pairs], pad_idx=1)
     assert roberta.predict("mnli", batch).argmax(dim=1).tolist() == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "candidates", "wanted"),
+    [
+        (
+            "The _trophy_ would not fit in the brown suitcase because [it] was too big.",
+            ("The trophy", "the brown suitcase"),
+            True,
+        ),
+        (
+            "The trophy would not fit in the brown _suitcase_ because [it] was too big.",
+            ("The trophy", "the brown suitcase"),
+            False,
+        ),
+        (
+            "The city councilmen refused the demonstrators a permit because [they] feared violence.",
+            ("The city councilmen", "demonstrators"),
+            "The city councilmen",
+        ),
+        (
+            "The city councilmen refused the demonstrators a permit because [they] advocated violence.",
+            ("The city councilmen", "demonstrators"),
+            "demonstrators",
+        ),
+    ],
+)
+def test_pronouns_are_resolved_as_in_the_readme(
+    sentence: str, candidates: tuple[str, ...], wanted: bool | str, load: Load
+) -> None:
+    assert load("roberta.large.wsc").disambiguate_pronoun(sentence, candidates=candidates) == wanted
