@@ -20,6 +20,7 @@ from pipelines.parts.proof_record import Proof, proof_to_json
 from pipelines.parts.store import Store
 from pipelines.proof.compare import BOUNDS, Comparison
 from pipelines.proof.judge import CLASSIFIES, compare
+from pipelines.proof.stretches import compare_stretches
 from pipelines.proof.subjects import subjects
 from pipelines.roberta.checkpoint import verify
 from pipelines.spec import FeatureSpec, Long, ModelRef, from_json
@@ -97,7 +98,9 @@ def _prove(asked: dict[str, Any], started: float) -> Proof:
             if key in features:
                 classifies = any(isinstance(feature.options, CLASSIFIES) for feature in features[key])
                 oracle = oracle or Oracle(model, classifies=classifies)
-                compare(comparison, subject.where, subject.row, features[key], [oracle.compute(ids) for ids in rows])
+                computed = [oracle.compute(ids) for ids in rows]
+                compare(comparison, subject.where, subject.row, features[key], computed)
+                compare_stretches(comparison, subject, features[key], computed, spec, sights[key], oracle)
     if worst := comparison.worst():
         raise UnfaithfulError(f"The rows are not what the model gives: {worst}.")
     return comparison.proof(time.monotonic() - started)

@@ -99,6 +99,17 @@ class Comparison:
                 what = f"{where} {'has' if name in given else 'lacks'} {name!r}, plain transformers says otherwise"
                 self.faults.append((margin / self.bounds.probability_difference, f"{what} by a margin of {margin:.2g}"))
 
+    def verdict(self, where: str, found: str, wanted: str, margin: float, clear: float) -> None:
+        """Something is of another kind than it should be, by a margin that is clearly more than what is allowed."""
+        self._flip()
+        what = f"{where} is {found!r}, plain transformers says {wanted!r} by a margin of {margin:.2g}"
+        self.faults.append((margin / clear, f"{what} ({clear:.2g} is clear)"))
+
+    def scores(self, where: str, difference: float) -> None:
+        """By how much scores of a document are others than the oracle's, in the mean."""
+        value = difference if np.isfinite(difference) else 1.0
+        self._fault(where, "in its scores apart by", value, self.bounds.probability_difference)
+
     def number(self, where: str, found: float, wanted: float) -> None:
         """A regression's number and the oracle's: apart by no more than a probability may be, or that part of it."""
         difference = abs(found - wanted) / max(1.0, abs(wanted))

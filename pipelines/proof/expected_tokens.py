@@ -17,17 +17,18 @@ def token_columns(rows: Sequence[Computed], options: TokensOptions | WordsOption
     ``tokens`` is how many the row says there are, which tells how many neighbouring windows share. There may be others.
     """
     if options.each:
-        return [_once_each([row.hidden[layer] for row in rows], tokens - 2) for layer in options.layers]
+        return [once_each([row.hidden[layer] for row in rows], tokens - 2) for layer in options.layers]
     shares = options.weights or [1 / len(options.layers)] * len(options.layers)
     found: list[Vector] = []
     for row in rows:
         states = zip(options.layers, shares, strict=True)
         found.append(np.sum([row.hidden[layer] * np.float32(share) for layer, share in states], axis=0))
-    return [_once_each(found, tokens - 2)]
+    return [once_each(found, tokens - 2)]
 
 
-def _once_each(values: Sequence[Vector], total: int) -> Vector:
-    """Each token from the window whose borders are farthest from it; the text's own begin and end are none.
+def once_each(values: Sequence[Vector], total: int) -> Vector:
+    """Each of a text's ``total`` tokens from the window whose borders are farthest from it; where the text itself
+    begins or ends is none. Special tokens are around them.
 
     Windows are all of one size but for the last, and each as far from the next.
     """

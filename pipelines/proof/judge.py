@@ -73,6 +73,6 @@ def compare(
                     else:
                         comparison.tokens(named, len(stored_vectors), len(tokens))
             case SpansOptions() | AnswerOptions():
-                pass  # docs/proof.md says what is not proved
+                pass  # pipelines.proof.stretches compares them
             case ZeroShotOptions() | ChoiceOptions() | FillMaskOptions() | PronounOptions():
                 pass  # nor are these: their rows are others than the text's

@@ -15,7 +15,17 @@ import transformers
 from pipelines.proof.compare import Vector
 from pipelines.spec import Long, LongTexts, ModelRef
 
+Place = tuple[int, int, bool]
+"""The characters of a token, begin and end, and whether it is the one for what is in no vocabulary."""
 _QUIET = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A question with a stretch of its context: the ids, and of each token of the context its number and characters."""
+
+    ids: list[int]
+    places: list[tuple[int, tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,29 @@ class Sight:
         )
         rows = found["input_ids"]
         return [list(row) for row in rows] if isinstance(rows[0], list) else [list(rows)]
+
+    def places(self, text: str) -> list[Place]:
+        """Which characters of a whole text its tokens come from."""
+        found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        pairs = zip(found["input_ids"], found["offset_mapping"], strict=True)
+        return [(begin, end, number == self._tokenizer.unk_token_id) for number, (begin, end) in pairs]
+
+    def windows(self, question: str, context: str, max_tokens: int, stride: int) -> list[Window]:
+        """A question with each window of its context; these share ``stride`` tokens, or half of what they hold."""
+        bare = self._tokenizer(question, add_special_tokens=False)["input_ids"]
+        room = max_tokens - len(bare) - self._tokenizer.num_special_tokens_to_add(pair=True)
+        found = self._tokenizer(
+            question, context, truncation="only_second", max_length=max_tokens,
+            stride=min(stride, room // 2),
+            return_overflowing_tokens=True, return_offsets_mapping=True,
+        )  # fmt: skip
+        return [
+            Window(
+                list(ids),
+                [(n, place) for n, place in enumerate(found["offset_mapping"][row]) if found.sequence_ids(row)[n] == 1],
+            )
+            for row, ids in enumerate(found["input_ids"])
+        ]
 
 
 class Oracle:
