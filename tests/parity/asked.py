@@ -1,20 +1,14 @@
-"""One feature over some texts, and what is attached to them; and random heads to ask."""
+"""One feature over some texts, and over what is attached to them."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
-from transformers import (
-    AutoModel,
-)
 
 from pipelines.documents import Batch, Document, Origin
 from pipelines.extract import Extracted, Extractor, row_schema
@@ -66,21 +60,3 @@ def extracted(
 
 def array(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
     return np.array(table[column].to_pylist(), np.float32)
-
-
-def wide(model: torch.nn.Module) -> None:
-    """Weights of a head wide enough apart that its answers differ from row to row."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-
-
-def saved(model: Any, encoder: Path, out: Path) -> Path:
-    """A checkpoint with a head on an encoder that is there, and its tokenizer."""
-    out.mkdir(parents=True)
-    for source in encoder.iterdir():
-        if source.name not in ("config.json", "model.safetensors"):
-            shutil.copyfile(source, out / source.name)
-    model.base_model.load_state_dict(AutoModel.from_pretrained(encoder).state_dict(), strict=False)
-    model.save_pretrained(out)
-    return out

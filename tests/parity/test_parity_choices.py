@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from parity.asked import MODEL_TYPES, TOLERANCE, extracted, saved, wide
+from parity.asked import MODEL_TYPES, TOLERANCE, extracted
+from parity.choice_models import add_choice_head
 from transformers import (
-    AutoConfig,
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -43,23 +43,13 @@ def choosers(
 ) -> dict[str, dict[str, Path]]:
     """Both heads that score choices, for each model type."""
     root = tmp_path_factory.mktemp("choosers")
-    made: dict[str, dict[str, Path]] = {}
-    for model_type, (encoder, _) in checkpoints.items():
-        torch.manual_seed(3)
-        config = AutoConfig.from_pretrained(encoder)
-        multiple = AutoModelForMultipleChoice.from_config(config)
-        wide(multiple.classifier)
-        wide(multiple.base_model.pooler)
-        config.num_labels = 1
-        ranking = AutoModelForSequenceClassification.from_config(config)
-        wide(ranking.classifier)
-        made[model_type] = {
-            "multiple choice": saved(multiple, encoder, root / f"{model_type}-multiple"),
-            "ranking": saved(ranking, encoder, root / f"{model_type}-ranking"),
+    return {
+        model_type: {
+            "multiple choice": add_choice_head(encoder, root / f"{model_type}-multiple"),
+            "ranking": add_choice_head(encoder, root / f"{model_type}-ranking", ranking=True),
         }
-        pooler = {name: value for name, value in multiple.state_dict().items() if "pooler" in name}
-        assert pooler
-    return made
+        for model_type, (encoder, _) in checkpoints.items()
+    }
 
 
 def scores_of_choices(folder: Path, head: str, rows: list[list[int]]) -> npt.NDArray[np.float32]:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from parity.choice_models import add_choice_head
 from parity.head_models import add_question_answering, add_token_classifier
+from parity.lm_models import add_lm_head
 
 from pipelines.extract import row_schema
 from pipelines.opening import make_spec
@@ -18,6 +20,7 @@ from pipelines.spec import Dtype
 from worker.cli.options import make_request
 from worker.cli.run import run
 
+NLI = ("contradiction", "neutral", "entailment")
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY = {"id", "n_tokens", "n_used", "input_digest"}
 _ROW = re.compile(r"\|(?P<flags>[^|]*)\|(?P<model>[^|]*)\| `(?P<column>\w+)` \| `(?P<type>[^`]+)` \|")
@@ -64,6 +67,9 @@ def models(
         "classifier": tiny_classifier,
         "multi-label classifier": multi,
         "regression": number,
+        "NLI classifier": make_model([], root / "nli", labels=NLI, encoder_from=tiny_model),
+        "multiple choice": add_choice_head(tiny_model, root / "choices"),
+        "language model": add_lm_head(tiny_model, root / "filler"),
     }
 
 
