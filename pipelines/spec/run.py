@@ -20,7 +20,7 @@ from pipelines.spec.tokens import token_vector_bytes
 SPEC_VERSION = 1
 MAX_BATCH_TEXT_BYTES = 32 * 2**20
 """A batch never holds more than this much text (contract: *The life of a run*), but always at least one document."""
-BATCH_VECTOR_BYTES = 256 * 2**20
+BATCH_VECTOR_BYTES = 128 * 2**20
 """Where every token has vectors, a batch has so little text that they come to about so much."""
 DOCUMENT_VECTOR_BYTES = 2**30
 """A document whose tokens' vectors are more is rejected: they are in memory several times."""
