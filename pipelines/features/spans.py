@@ -89,13 +89,13 @@ class TokenSpans:
         begins = np.maximum(places[own, 0][spans.first], inputs.prefix)
         ends = places[own, 1][spans.last]
         outside = np.array([name == OUTSIDE for name in self._names], np.bool_)
-        for number in np.flatnonzero(~outside[spans.classes]).tolist():
-            begin, end = int(begins[number]), int(ends[number])
-            found.classes.append(int(spans.classes[number]))
-            found.scores.append(float(spans.scores[number]))
-            found.begins.append(begin - inputs.prefix)
-            found.ends.append(end - inputs.prefix)
-            found.texts.append(inputs.text[begin:end])
+        chosen = ~outside[spans.classes]
+        found.classes += spans.classes[chosen].tolist()
+        found.scores += spans.scores[chosen].tolist()
+        found.begins += (begins[chosen] - inputs.prefix).tolist()
+        found.ends += (ends[chosen] - inputs.prefix).tolist()
+        bounds = zip(begins[chosen].tolist(), ends[chosen].tolist(), strict=True)
+        found.texts += [inputs.text[begin:end] for begin, end in bounds]
         found.offsets.append(len(found.classes))
 
     def _spans(self, kept: Sequence[Any], continues: Any) -> Spans:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.spec.features import FeatureKind, FeatureSpec, ModelRef
-from pipelines.spec.options import TokensOptions, WordsOptions
+from pipelines.spec.options import Aggregation, SpansOptions, TokensOptions, WordsOptions
 
 
 def tokens_feature(model: ModelRef, options: TokensOptions, *, layers: int) -> FeatureSpec:
@@ -21,13 +21,15 @@ def words_feature(model: ModelRef, options: WordsOptions, *, layers: int) -> Fea
 
 
 def token_vector_bytes(features: Sequence[FeatureSpec]) -> int:
-    """What the vectors of one token take as float32 with all features that have one for each token or word."""
-    columns = 0
+    """What all features together keep of one token, as float32, until a batch is done."""
+    total = 0
     for feature in features:
         if isinstance(feature.options, TokensOptions | WordsOptions):
             width = feature.model.hidden_size * 4
-            columns += width * (len(feature.options.layers) if feature.options.each else 1)
-    return columns
+            total += width * (len(feature.options.layers) if feature.options.each else 1)
+        elif isinstance(feature.options, SpansOptions) and feature.options.aggregation is Aggregation.AVERAGE:
+            total += len(feature.options.labels) * 4
+    return total
 
 
 def _vectors(stem: str, options: TokensOptions | WordsOptions, layers: int) -> tuple[str, ...]:

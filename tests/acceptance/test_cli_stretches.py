@@ -35,9 +35,11 @@ def test_spans_of_long_texts_are_places_in_them(tagger: Path, texts: list[str], 
     answer = ask(
         *("run", corpus, "--out", tmp_path / "out", "--model", tagger, *OPTIONS, "--inline", "--embed", "mean"),
         *("--spans", "self", "--spans", f"first={tagger}", "--long", "window", "--max-tokens", 40, "--stride", 8),
-        *("--prefix", "read: ", "--keep", "text"),
+        *("--prefix", "read: ", "--keep", "text", "--proof", 2),
     )
     assert answer.code == 0, answer.err
+    assert "Proof: 2 documents once more by transformers" in answer.out
+    assert "0 other labels" in answer.out
     table = rows(tmp_path / "out")
     assert table.column_names[:4] == ["id", "embedding", "spans", "first_spans"]
     assert kind(table, "spans") == kind(table, "first_spans") == SPANS

@@ -18,13 +18,17 @@ from pipelines.opening.request import Request, make_spec
 from pipelines.opening.spans import AskedSpans
 from pipelines.roberta.checkpoint import find
 from pipelines.spec import (
+    MAX_BATCH_TEXT_BYTES,
     Aggregation,
     AnswerOptions,
+    CorpusSpec,
     Dtype,
     Long,
     LongTexts,
+    RunSpec,
     SpansOptions,
     from_json,
+    spans_feature,
     to_json,
 )
 
@@ -138,3 +142,16 @@ def test_labels_that_are_missing_are_refused(asked: Callable[..., Request], tagg
     (folder / "config.json").write_text(json.dumps(config | {"id2label": {"0": "O", "1": "B-PER"}}))
     message = refused(InputError, asked(folder, pairs=False, spans=AskedSpans(("self",))))
     assert "2 names in id2label, wanted 0 to 2" in message
+
+
+def test_means_of_many_classes_are_had_in_smaller_batches(tagger: Path) -> None:
+    model, labels = find(str(tagger)), tuple(map(str, range(1000)))
+    spec = {
+        aggregation: RunSpec(
+            CorpusSpec(()), model, (spans_feature(model, None, SpansOptions(labels, aggregation)),),
+            128, Dtype.FLOAT32, 64,
+        )
+        for aggregation in (Aggregation.MAX, Aggregation.AVERAGE)
+    }  # fmt: skip
+    assert spec[Aggregation.MAX].max_batch_text_bytes == MAX_BATCH_TEXT_BYTES
+    assert spec[Aggregation.AVERAGE].max_batch_text_bytes < 2**20
