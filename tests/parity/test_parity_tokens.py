@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 from pipelines.documents import Batch, Document, Origin
 from pipelines.extract import Extractor
 from pipelines.features.word_split import split_words
+from pipelines.hub import Roberta
 from pipelines.roberta.checkpoint import find
 from pipelines.spec import (
     CorpusSpec,
@@ -220,3 +221,16 @@ def test_they_share_a_pass_with_an_embedding_and_can_be_stored_as_halves(
             piece.strip() in text[begin:end] or begin == end
             for piece, begin, end in zip(row["tokens"], row["token_begins"], row["token_ends"], strict=True)
         )
+
+
+def test_words_are_those_that_are_made_by_hand(
+    checkpoints: dict[str, tuple[Path, Path]], odd_texts: Callable[[str], list[str]]
+) -> None:
+    folder, texts = checkpoints["roberta"][0], [text for text in odd_texts("roberta") if len(text) < 100]
+    roberta = Roberta.load(str(folder))
+    for text, row in zip(texts, extracted(folder, texts, both, max_tokens=190), strict=True):
+        words = roberta.extract_features_aligned_to_words(text, return_all_hiddens=True)
+        assert [word.text for word in words] == row["words"]
+        assert [(word.begin, word.end) for word in words] == [*zip(row["word_begins"], row["word_ends"], strict=True)]
+        vectors = np.stack([word.vector.numpy() for word in words], axis=1)
+        assert np.abs(0.25 * vectors[1] + 2 * vectors[2] - row["word_vectors"]).max() <= 5 * TOLERANCE

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from unit.odd_strings import FUZZ_STRINGS, odd_strings
 
@@ -28,7 +29,7 @@ from pipelines.opening.request import Request, make_spec
 from pipelines.opening.token_vectors import TokenVectors
 from pipelines.parts import schema
 from pipelines.parts.plan import PlanEntry
-from pipelines.parts.schema import row_group_rows
+from pipelines.parts.schema import row_group_rows, writer_options
 from pipelines.parts.store import Store
 from pipelines.planning import Planner
 from pipelines.spec import Dtype, Long, LongTexts, RunSpec, Storage, WordSource, from_json, run, to_json
@@ -168,6 +169,41 @@ def test_groups_of_rows_are_small_where_rows_have_many_vectors(
     assert row_group_rows(table) == 10
     assert row_group_rows(table.drop_columns(["token_vectors"])) == schema.ROW_GROUP_ROWS
     assert row_group_rows(table.slice(0, 0)) == schema.ROW_GROUP_ROWS
+
+
+def test_rows_come_back_from_small_groups_and_out_of_slices(
+    tiny_model: Path, small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["the river " * (number % 7) + str(number) for number in range(50)]
+    form = VectorForm(storage=Storage.FLOAT16)
+    for spec in (
+        spec_of(small_corpus, tiny_model, "last", "split"),
+        spec_of(small_corpus, tiny_model, "all", vectors=form),
+    ):
+        whole = extract(spec, texts).table
+        # As a replay puts a part together again: stretches of two tables.
+        table = pa.concat_tables([whole.slice(0, 3), whole.slice(3, 30), whole.slice(33)])
+        monkeypatch.setattr(schema, "ROW_GROUP_BYTES", table.nbytes // 9)
+        with pq.ParquetWriter(tmp_path / "part.parquet", table.schema, **writer_options(table.schema)) as writer:
+            writer.write_table(table, row_group_size=row_group_rows(table))
+        with pq.ParquetFile(tmp_path / "part.parquet") as file:
+            assert file.num_row_groups > 8
+            assert file.read().equals(whole)
+
+
+def test_equal_texts_are_computed_once(tiny_model: Path, small_corpus: Path) -> None:
+    long = LongTexts(Long.WINDOW, 3)
+    spec = spec_of(small_corpus, tiny_model, "last", "split", long=long, max_tokens=12, batch_invariant=True)
+    texts = [
+        "the river fills the quiet water, and then some",
+        "a",
+        "a",
+        "the river fills the quiet water, and then some",
+    ]
+    documents = [Document(str(n), text, None, Origin("memory", n, 0)) for n, text in enumerate(texts)]
+    once = Extractor(spec, token_budget=4000, once=True).extract(Batch(0, 0, [*documents]))
+    assert once.repeated == 2
+    assert once.table.equals(extract(spec, texts).table)
 
 
 REFUSED = [
