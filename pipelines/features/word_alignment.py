@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_BLANKS = np.array(
-    [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000],
-    np.uint32,
-)
-"""The characters for which ``str.isspace`` is true."""
+_BLANKS = np.zeros(0x3002, np.bool_)
+_BLANKS[
+    [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
+] = True
+"""Whether ``str.isspace`` is true for a character, by its number; the last one stands for all behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ def align(spans: npt.NDArray[np.int64], words: Sequence[tuple[int, int]], text: 
     owner = np.full(len(text) + 1, -1, np.int64)
     for number, (begin, end) in enumerate(words):
         owner[begin:end] = number
-    blank = np.isin(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32), _BLANKS)
+    characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    blank = _BLANKS[np.minimum(characters, len(_BLANKS) - 1)]
     # Each character of each token, by the number of the token and its place in the text.
     tokens, sizes = len(spans), spans[:, 1] - spans[:, 0]
     token = np.repeat(np.arange(tokens), sizes)
