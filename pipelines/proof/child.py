@@ -20,6 +20,7 @@ from pipelines.parts.proof_record import Proof, proof_to_json
 from pipelines.parts.store import Store
 from pipelines.proof.compare import BOUNDS, Comparison
 from pipelines.proof.judge import CLASSIFIES, compare
+from pipelines.proof.questions import compare_questions
 from pipelines.proof.stretches import compare_stretches
 from pipelines.proof.subjects import subjects
 from pipelines.roberta.checkpoint import verify
@@ -101,6 +102,7 @@ def _prove(asked: dict[str, Any], started: float) -> Proof:
                 computed = [oracle.compute(ids) for ids in rows]
                 compare(comparison, subject.where, subject.row, features[key], computed)
                 compare_stretches(comparison, subject, features[key], computed, spec, sights[key], oracle)
+                compare_questions(comparison, subject, features[key], spec, sights[key])
     if worst := comparison.worst():
         raise UnfaithfulError(f"The rows are not what the model gives: {worst}.")
     return comparison.proof(time.monotonic() - started)

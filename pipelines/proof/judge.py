@@ -75,4 +75,4 @@ def compare(
             case SpansOptions() | AnswerOptions():
                 pass  # pipelines.proof.stretches compares them
             case ZeroShotOptions() | ChoiceOptions() | FillMaskOptions() | PronounOptions():
-                pass  # nor are these: their rows are others than the text's
+                pass  # and pipelines.proof.questions these

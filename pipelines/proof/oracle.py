@@ -17,6 +17,15 @@ from pipelines.spec import Long, LongTexts, ModelRef
 
 Place = tuple[int, int, bool]
 """The characters of a token, begin and end, and whether it is the one for what is in no vocabulary."""
+LOADING: dict[str, Any] = {
+    "attn_implementation": "eager",
+    "chunk_size_feed_forward": 0,  # only how transformers cuts its work, and then not every length fits
+    "dtype": torch.float32,
+    "local_files_only": True,
+    "trust_remote_code": False,
+    "use_safetensors": True,
+}
+"""How transformers loads every model."""
 _QUIET = 100
 
 
@@ -71,6 +80,29 @@ class Sight:
         rows = found["input_ids"]
         return [list(row) for row in rows] if isinstance(rows[0], list) else [list(rows)]
 
+    def pair(self, first: str, second: str, max_tokens: int, cut: str) -> list[int]:
+        """The ids of a pair, either side of which may be empty; ``cut`` is the library's name for what is cut."""
+        rows = self._tokenizer([first], [second], truncation=cut, max_length=max_tokens)["input_ids"]
+        return list(rows[0])
+
+    def bare(self, text: str) -> list[int]:
+        """The ids of a whole text without special ones."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def around(self, ids: list[int]) -> list[int]:
+        """A row of ids with the special ones around it."""
+        return [self._tokenizer.bos_token_id, *ids, self.end]
+
+    @property
+    def mask(self) -> int:
+        """The id of ``<mask>``."""
+        return int(self._tokenizer.mask_token_id)
+
+    @property
+    def end(self) -> int:
+        """The id of ``</s>``."""
+        return int(self._tokenizer.eos_token_id)
+
     def places(self, text: str) -> list[Place]:
         """Which characters of a whole text its tokens come from."""
         found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -100,14 +132,7 @@ class Oracle:
 
     def __init__(self, model: ModelRef, *, classifies: bool) -> None:
         transformers.logging.set_verbosity(_QUIET)
-        options: dict[str, Any] = {
-            "attn_implementation": "eager",
-            "chunk_size_feed_forward": 0,  # only how transformers cuts its work, and then not every length fits
-            "dtype": torch.float32,
-            "local_files_only": True,
-            "trust_remote_code": False,
-            "use_safetensors": True,
-        }
+        options = dict(LOADING)
         if classifies:
             options["num_labels"] = len(model.labels) or 1
         kind = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModel
