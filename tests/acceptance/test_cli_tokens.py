@@ -95,6 +95,21 @@ def test_a_run_in_one_process_makes_the_same(
     assert table.schema.field("word_vectors").type == table.schema.field("token_vectors_0").type
 
 
+def test_naughty_strings_have_all_their_words(test_data: Path, tiny_model: Path, tmp_path: Path, ask: Ask) -> None:
+    texts = json.loads((test_data / "naughty_strings" / "blns.json").read_text())
+    strings = write_jsonl(tmp_path / "c.jsonl", [{"id": str(n), "text": text} for n, text in enumerate(texts)])
+    job = ("run", strings, "--out", tmp_path / "out", "--model", tiny_model, *OPTIONS[2:], "--inline")
+    answer = ask(*job, "--tokens", "last", "--words", "split", "--long", "window", "--json")
+    assert answer.code == 0, answer.err
+    empty = sum(not text.strip() for text in texts)
+    assert (answer.value["rows"], answer.value["quarantined"]) == (len(texts) - empty, empty)
+    table = rows(tmp_path / "out")
+    words = table.select(["id", "words"]).to_pylist()
+    assert all("".join(row["words"][1:-1]) == "".join(texts[int(row["id"])].split()) for row in words)
+    for found, wanted in zip(matrices(table, "word_vectors"), matrices(table, "token_vectors"), strict=True):
+        np.testing.assert_allclose(found.sum(0), wanted.sum(0), rtol=1e-6, atol=1e-4)
+
+
 def reader(name: str) -> ModuleType:
     """A reader's module; where it is missing the test is skipped, but never on the machine that decides."""
     try:
