@@ -73,6 +73,9 @@ def test_all_questions_in_one_run(models: Models, texts: list[str], tmp_path: Pa
     )
     assert answer.code == 0, answer.err
     assert (answer.value["rows"], answer.value["quarantined"]) == (40, 1)
+    proof = answer.value["proof"]
+    assert (proof["documents"], proof["not_made"], proof["label_flips"]) == (4, "", 0)
+    assert proof["max_probability_difference"] <= 1e-5
     table = rows(tmp_path / "out")
     found = kinds(table)
     assert {name: found[name] for name in TYPES} == TYPES
