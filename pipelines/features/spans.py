@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
@@ -31,6 +32,9 @@ from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import LAST_TOKENS, States
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Aggregation, FeatureSpec, SpansOptions
+
+_KINDS = (pa.float32(), pa.int32(), pa.int32())
+"""Of scores, begins and ends."""
 
 
 class TokenSpans:
@@ -90,13 +94,14 @@ class TokenSpans:
         ends = places[own, 1][spans.last]
         outside = np.array([name == OUTSIDE for name in self._names], np.bool_)
         chosen = ~outside[spans.classes]
-        found.classes += spans.classes[chosen].tolist()
-        found.scores += spans.scores[chosen].tolist()
-        found.begins += (begins[chosen] - inputs.prefix).tolist()
-        found.ends += (ends[chosen] - inputs.prefix).tolist()
         bounds = zip(begins[chosen].tolist(), ends[chosen].tolist(), strict=True)
-        found.texts += [inputs.text[begin:end] for begin, end in bounds]
-        found.offsets.append(len(found.classes))
+        found.add(
+            spans.classes[chosen],
+            spans.scores[chosen],
+            begins[chosen] - inputs.prefix,
+            ends[chosen] - inputs.prefix,
+            [inputs.text[begin:end] for begin, end in bounds],
+        )
 
     def _spans(self, kept: Sequence[Any], continues: Any) -> Spans:
         aggregation = self.options.aggregation
@@ -111,27 +116,34 @@ class TokenSpans:
 
 
 class _Found:
-    """The spans of several documents, one after the other."""
+    """The spans of several documents, one after the other; a tagger of every word finds as many as there are words."""
 
     def __init__(self) -> None:
-        self.offsets = [0]
-        self.classes: list[int] = []
-        self.scores: list[float] = []
-        self.begins: list[int] = []
-        self.ends: list[int] = []
-        self.texts: list[str] = []
+        self._offsets = [0]
+        self._classes: list[npt.NDArray[np.int64]] = []
+        self._numbers: tuple[list[pa.Array], ...] = ([], [], [])
+        self._texts: list[pa.Array] = []
+
+    def add(
+        self,
+        classes: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float32],
+        begins: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+        texts: list[str],
+    ) -> None:
+        """The spans of the next document. *Shape:* all ``[spans]``."""
+        self._offsets.append(self._offsets[-1] + len(classes))
+        self._classes.append(classes)
+        for there, values, kind in zip(self._numbers, (scores, begins, ends), _KINDS, strict=True):
+            there.append(pa.array(values, kind))
+        self._texts.append(pa.array(texts, pa.string()))
 
     def column(self, names: Sequence[str], dtype: pa.DataType) -> pa.Array:
-        labels = pa.array(names, pa.string()).take(pa.array(self.classes, pa.int64()))
-        values = [
-            labels,
-            pa.array(self.scores, pa.float32()),
-            pa.array(self.begins, pa.int32()),
-            pa.array(self.ends, pa.int32()),
-            pa.array(self.texts, pa.string()),
-        ]
+        labels = pa.array(names, pa.string()).take(pa.array(np.concatenate(self._classes)))
+        values = [labels, *map(pa.concat_arrays, self._numbers), pa.concat_arrays(self._texts)]
         structs = pa.StructArray.from_arrays(values, fields=list(dtype.value_type))
-        return pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), structs, type=dtype)
+        return pa.ListArray.from_arrays(pa.array(self._offsets, pa.int32()), structs, type=dtype)
 
 
 def _by_row(values: torch.Tensor, states: States) -> list[Any]:
