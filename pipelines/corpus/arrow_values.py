@@ -76,6 +76,11 @@ def text_values(array: pa.Array) -> list[Any]:
     return python_values(array)
 
 
+def attached_values(array: pa.Array) -> list[Any]:
+    """The values of a plain array, with the bytes anywhere in them as texts; what is not UTF-8 comes as bytes."""
+    return [_with_texts(value) for value in python_values(array)]
+
+
 def id_values(array: pa.Array) -> list[Any]:
     """The values of a plain array as ids: times, dates and decimals as Arrow writes them, the rest as it is."""
     if types.is_temporal(array.type) or types.is_decimal(array.type):
@@ -92,6 +97,22 @@ def _whole(value: pa.Scalar) -> Any:
         return value.as_py()
     except UnicodeDecodeError as error:
         return error.object
+
+
+def _with_texts(value: Any) -> Any:
+    """A value with its bytes decoded, or those that are not UTF-8."""
+    try:
+        return _texts_in(value)
+    except UnicodeDecodeError as error:
+        return error.object
+
+
+def _texts_in(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list):
+        return [_texts_in(item) for item in value]
+    return {key: _texts_in(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:

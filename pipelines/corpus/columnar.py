@@ -11,7 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.corpus.arrow_batches import arrow_batches, arrow_schema
-from pipelines.corpus.arrow_values import ARROW_ERRORS, id_values, plain_array, python_values, text_values
+from pipelines.corpus.arrow_values import (
+    ARROW_ERRORS,
+    attached_values,
+    id_values,
+    plain_array,
+    python_values,
+    text_values,
+)
 from pipelines.corpus.dotted import dotted, dotted_arrays, with_heads
 from pipelines.corpus.evidence import DamagedFile, first_line
 from pipelines.corpus.expanded import expanded_bytes, shares
@@ -104,7 +111,7 @@ def _rows(
         lists[spec.id_column] = id_values(columns[spec.id_column])
     for one in spec.attached:
         if one.column in columns and one.column not in lists:
-            lists[one.column] = python_values(columns[one.column])
+            lists[one.column] = attached_values(columns[one.column])
     return list(lists), zip(*lists.values(), strict=True) if lists else iter([()] * count)
 
 

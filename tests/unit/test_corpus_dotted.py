@@ -103,6 +103,17 @@ def test_attached_columns_travel_by_role_and_missing_ones_as_null(tmp_path: Path
         read(write(tmp_path, "jsonl", rows), attached=attached, pair_column="article")
 
 
+def test_bytes_are_texts_wherever_they_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.parquet"
+    choices = pa.array([[b"caf\xc3\xa9", b"bar"], [b"\xff"]], pa.list_(pa.binary()))
+    pq.write_table(pa.table({"text": ["x", "y"], "choices": choices}), path)
+    first, second = read(path, attached=(Attached(Role.CHOICES, "choices"),))
+    assert isinstance(first, Document)
+    assert json.loads(first.pair or "") == {"choices": ["café", "bar"]}
+    assert isinstance(second, Reject)
+    assert second.reason is Reason.BAD_ENCODING
+
+
 def test_bytes_that_are_no_text_are_rejected_wherever_they_travel(tmp_path: Path) -> None:
     path = tmp_path / "corpus.parquet"
     choices = pa.array([b"\xff\xfe"]).view(pa.string())
