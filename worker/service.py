@@ -157,6 +157,9 @@ class _Stewardship:
                 elif found.state != "unknown":
                     leader.ledger.forget(found.state, found.message)  # `resume` finds the rest in the folder
                 self._left[run] = time.monotonic()
+            except Exception as error:  # a bug, and that of one run alone: the others go on
+                logger.exception("Run %s is left alone: %s: %s: this is a bug.", run, type(error).__name__, error)
+                self._left[run] = time.monotonic()
             leader.resign()
             del self._leaders[run]
             self._failing.discard(run)

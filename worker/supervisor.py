@@ -91,6 +91,12 @@ class _WorkerProcess:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def kill(self) -> None:
+        """End the process and its children, one that is stopped as well: they are a group of their own."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
 
 class Supervisor:
     """The worker processes of one command. Use it from the main thread; as a context it stops them at the end."""
@@ -146,14 +152,14 @@ class Supervisor:
             at_work = self._at_work()
             for worker in self._workers:
                 if worker.process is not None and worker.alive and worker.owner not in at_work:
-                    worker.process.kill()
+                    worker.kill()
                 elif worker.process is not None and passed_s >= UNTOLD_S and not told:
                     worker.process.send_signal(signal.SIGTERM)  # takes no other batch after this one
             told = passed_s >= UNTOLD_S
             time.sleep(STOP_POLL_S)
         for worker in self._workers:
             if worker.process is not None:
-                worker.process.kill()
+                worker.kill()
                 worker.process.wait()
                 self._abandon(worker, uncount=True)
             worker.breadcrumb.unlink(missing_ok=True)
@@ -186,7 +192,7 @@ class Supervisor:
                 why = "holds a batch but does not get on" if worker.owner in overdue else "sits idle while work waits"
                 logger.warning("The worker process of %s %s; it is killed.", worker.slot.name, why)
                 worker.is_stuck = True
-                worker.process.kill()
+                worker.kill()
 
     def _end_hang(self, worker: _WorkerProcess) -> None:
         """Kill a child whose micro-batch takes too long; Celery's parent then does what follows from a death."""
@@ -217,6 +223,7 @@ class Supervisor:
     def _restart(self, worker: _WorkerProcess) -> None:
         assert worker.process is not None
         status = worker.process.returncode
+        worker.kill()  # the children that it left
         worker.has_worked |= read(worker.breadcrumb) is not None
         lived_s = time.monotonic() - worker.started
         is_early = lived_s < EARLY_DEATH_S and not worker.has_worked

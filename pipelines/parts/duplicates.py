@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.errors import VerificationError
 from pipelines.parts.store import Store, storage
 
 BUCKET_ROWS = 250_000
@@ -67,10 +68,19 @@ def _count(
 
 
 def _ids(store: Store, parts: Iterable[str]) -> Iterator[pa.Array]:
+    """Raises VerificationError where a part's ids cannot be read: its size may be right, and its bytes not."""
     for name in parts:
         with store.open(name) as file:
-            for batch in pq.ParquetFile(file).iter_batches(columns=["id"]):
-                yield batch.column(0).cast(pa.large_string())
+            try:
+                for batch in pq.ParquetFile(file).iter_batches(columns=["id"]):
+                    yield batch.column(0).cast(pa.large_string())
+            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # the disk's; Arrow's own, for what it cannot decode, has no number
+                reason = " ".join(str(error).split())[:200]
+                raise VerificationError(
+                    f"{store.root / name} is damaged: {reason}.", "Remove it, then `penstock resume` makes it again."
+                ) from error
 
 
 def _gathered(chunks: Iterable[pa.Array], between: Callable[[], None]) -> Iterator[pa.Array]:

@@ -83,8 +83,7 @@ _EMPTY = Tail(0, CORPUS_START, Chain(0, ""))
 
 def entry_of(batch: Batch) -> PlanEntry:
     """What the plan keeps of a batch."""
-    size = sum(item_text_bytes(item) for item in batch.items)
-    digest = items_digest(batch.items)
+    size, digest = sum(map(item_text_bytes, batch.items)), items_digest(batch.items)
     return PlanEntry(batch.number, batch.first, len(batch.items), batch.start, batch.end, digest, size)
 
 
@@ -109,9 +108,13 @@ class Plan:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged(self._store, PLAN_SEALED, "it cannot be read") from error
         last = self._tail_of(totals.segments)
-        found = (last.batch, last.end.documents, last.chain.digest)
-        if found != (totals.batches, totals.documents, digest) or totals.blank_lines < last.end.blank_lines:
+        counts = totals.batches, totals.documents
+        if (last.batch, last.end.documents) != counts or totals.blank_lines < last.end.blank_lines:
             raise _damaged(self._store, PLAN_SEALED, f"the plan ends with batch {last.batch - 1}, it says otherwise")
+        if last.chain.digest != digest:
+            raise _damaged(
+                self._store, segment_name(totals.segments - 1), "it is not the one that the plan was sealed with"
+            )
         self._totals = totals
         return totals
 
@@ -276,13 +279,11 @@ def _after(store: Store, tail: Tail, segment: _Segment) -> Tail:
     """The tail after one more segment, which must follow what was before."""
     name = segment_name(segment.number)
     if segment.prev != tail.chain.digest:
-        raise _damaged(
-            store, name, f"it follows a segment with the digest {segment.prev[:12]!r}, not {tail.chain.digest[:12]!r}"
-        )
+        there = f"{segment.prev[:12]!r}, not {tail.chain.digest[:12]!r}"
+        raise _damaged(store, name, f"it follows a segment with the digest {there}")
     if segment.start != tail.end:
-        raise _damaged(
-            store, name, f"it starts at {tuple(segment.start)}, the segment before ends at {tuple(tail.end)}"
-        )
+        there = f"it starts at {tuple(segment.start)}"
+        raise _damaged(store, name, f"{there}, the segment before ends at {tuple(tail.end)}")
     batch, place = tail.batch, tail.end.documents
     for entry in segment.entries:
         fewest = 1 if entry.batch else 0  # a corpus without documents is batch 0 without items

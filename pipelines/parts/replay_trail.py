@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.documents import Reason
@@ -18,6 +19,42 @@ from pipelines.parts.store import Store
 from pipelines.suspicion import NO_SUSPICION, Suspicion, accuse, suspicion_from_json
 
 _DETAIL = "The process died while it computed this document alone, in a replay."
+_HUNG = "The process did not come on with this document alone, in a replay."
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a replay took in hand last: so many documents of a batch."""
+
+    batch: int
+    documents: int
+
+
+def last_taken(store: Store) -> Taken | None:
+    """What the replay of a folder has in hand now, or had when it died; None where it left no trail."""
+    found = _trail_of(store)
+    for value in reversed([*_lines((store.read_if_present(found) if found else None) or b"")]):
+        if isinstance(value.get("documents"), list):
+            return Taken(int(value["batch"]), len(value["documents"]))
+    return None
+
+
+def trail_bytes(store: Store) -> int:
+    """How far the trail of a folder's replay goes; 0 where there is none."""
+    found = _trail_of(store)
+    return store.size(found) if found else 0
+
+
+def mark_hung(store: Store) -> None:
+    """Note that the process of a replay was killed because it did not come on: that is what its documents did."""
+    if (found := _trail_of(store)) is not None:
+        store.append(found, json.dumps({"hung": True}).encode())
+
+
+def _trail_of(store: Store) -> str | None:
+    """The trail of a folder: of one replay at most at a time, for it holds the folder."""
+    names = [name for name in store.scan(TEMPORARY) if name.startswith("replay-") and name.endswith(".jsonl")]
+    return f"{TEMPORARY}/{max(names)}" if names else None
 
 
 class ReplayTrail:
@@ -28,18 +65,24 @@ class ReplayTrail:
         self._name = f"{TEMPORARY}/replay-{mark.generation}-{mark.reason or 'all'}.jsonl"
         self._suspicions: dict[int, Suspicion] = {}
         in_hand: tuple[int, list[int]] | None = None
+        hung = False
         for value in _lines(store.read_if_present(self._name) or b""):
+            if "hung" in value:
+                hung = True
+                continue
             try:
                 batch = int(value["batch"])
                 if "suspicion" in value:
                     self._suspicions[batch] = suspicion_from_json(value["suspicion"])
                 else:
                     in_hand = (batch, [int(index) for index in value["documents"]]) if value["documents"] else None
+                    hung = False
             except (KeyError, TypeError, ValueError):
                 continue
         if in_hand is not None:
             batch, documents = in_hand
-            after, _ = accuse(self.suspicion(batch), documents, Reason.CRASH, _DETAIL)
+            reason, detail = (Reason.TIMEOUT, _HUNG) if hung else (Reason.CRASH, _DETAIL)
+            after, _ = accuse(self.suspicion(batch), documents, reason, detail)
             self._suspicions[batch] = after
             self._append({"batch": batch, "suspicion": after.to_json()})
             self._append({"batch": batch, "documents": []})

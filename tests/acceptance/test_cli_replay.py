@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +71,7 @@ def test_a_process_of_its_own_makes_the_dataset_whole(out: Path, clean: Path, tm
 
 def test_what_fails_again_is_said_and_counted(out: Path, ask: Ask) -> None:
     with poisoned(CRASH):
-        answer = ask("quarantine", "replay", "out", "--json")
+        answer = ask("quarantine", "replay", "out", "--in-this-process", "--json")
     assert answer.code == 0, answer.err
     assert answer.value.keys() >= SUMMARY_KEYS
     assert answer.value["replayed"] == {"documents": 16, "recovered": 3, "parts": 4}
@@ -125,7 +129,7 @@ def test_an_interrupt_is_130_and_says_how_to_go_on(out: Path, ask: Ask, monkeypa
 
     with monkeypatch.context() as patched:
         patched.setattr(Tokenizer, "encode", interrupting)
-        answer = ask("quarantine", "replay", "out")
+        answer = ask("quarantine", "replay", "out", "--in-this-process")
     assert answer.code == 130
     assert f"`penstock quarantine replay {out}` goes on." in answer.refusal
     assert ask("status", "out", "--json").value["state"] == "interrupted"
@@ -158,3 +162,42 @@ def test_resume_gives_dead_letters_new_attempts(out: Path, clean: Path, tmp_path
     assert answer.code == 0, answer.err
     assert (answer.value["rows"], answer.value["dead_letter_documents"]) == (58, 0)
     assert_same_rows(out, rows(clean))
+
+
+def replay_of(out: Path, patch: str, tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A replay whose processes have this code run first, with ``before(text)`` called for each text."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, time\nfrom pipelines.roberta.tokenizer import Tokenizer\nencode = Tokenizer.encode\n"
+        f"def before(text):\n    {patch}\n"
+        "def patched(self, texts, *more):\n    [before(text) for text in texts]\n"
+        "    return encode(self, texts, *more)\n"
+        "Tokenizer.encode = patched\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "quarantine", "replay", str(out), "--json"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+@pytest.mark.parametrize(
+    ("patch", "settings", "reason", "said"),
+    [
+        ("'xyzzy 26' in text and os.kill(os.getpid(), signal.SIGSEGV)", {}, "crash", "died (SIGSEGV)"),
+        ("'xyzzy 26' in text and time.sleep(1000)", {"PENSTOCK_HANG_LIMIT_S": "1.5"}, "timeout", "was killed"),
+    ],
+    ids=["segfault", "hang"],
+)
+def test_a_document_that_ends_its_process_is_set_aside_alone(
+    out: Path, tmp_path: Path, patch: str, settings: dict[str, str], reason: str, said: str
+) -> None:
+    done = replay_of(out, patch, tmp_path, **settings)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stderr
+    value = json.loads(done.stdout)
+    assert value["quarantined_by_reason"] == {"bad_json": 2, reason: 1}
+    assert value["rows"] == 57
+    assert call(tmp_path, "verify", str(out)).code == 0

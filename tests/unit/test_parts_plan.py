@@ -164,6 +164,13 @@ def test_every_change_is_found(sealed: Store, segment: int, change: str) -> None
         list(Plan(sealed).entries())
 
 
+def test_a_changed_last_segment_is_named_and_not_the_seal(sealed: Store) -> None:
+    name = segment_name(2)
+    sealed.replace(name, sealed.read(name).replace(b'"text_bytes": ', b'"text_bytes": 1'))
+    with pytest.raises(VerificationError, match=rf"{name}: it is not the one that the plan was sealed with"):
+        Plan(sealed).totals()
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"segments": 99, "batches": 99999999999999}'])
 def test_a_damaged_seal_is_named(sealed: Store, content: bytes) -> None:
     sealed.replace(PLAN_SEALED, content)

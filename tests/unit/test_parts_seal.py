@@ -230,3 +230,14 @@ def test_limits(text: str, quarantined: int, documents: int, allowed: bool) -> N
 def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="--max-quarantined"):
         Limit.parse(text)
+
+
+def test_a_part_whose_ids_cannot_be_read_is_named(tmp_path: Path) -> None:
+    store = make(tmp_path, [40, 40])
+    path = store.path(part_name(1))
+    data = bytearray(path.read_bytes())
+    data[4:120] = bytes(116)  # its size, and its footer, stay as they were
+    path.write_bytes(data)
+    with pytest.raises(VerificationError, match=rf"{path.name} is damaged: .*"):
+        seal(store, DOCUMENT)
+    assert not store.exists(SUCCESS)

@@ -21,6 +21,7 @@ from worker.cli.leading import finish
 from worker.cli.options import Command, devices_option, result_options
 from worker.cli.output import counted, emit
 from worker.cli.progress import ProgressBar
+from worker.cli.replaying import IN_THIS_PROCESS, replay_watched
 from worker.session import signals_raise
 from worker.settings import load, pin_this_process
 
@@ -67,17 +68,21 @@ def show(**flags: Any) -> None:
 
 @quarantine.command()
 @devices_option
+@click.option(IN_THIS_PROCESS, is_flag=True, hidden=True)
 @_arguments
 def replay(**flags: Any) -> int:
-    """Extract the documents of DIR that are in quarantine again, in this process, and seal the run anew.
+    """Extract the documents of DIR that are in quarantine again, and seal the run anew.
 
-    What was rejected while reading (bad_json, empty_text, …) stays: the corpus of a run does not change.
+    A document that kills the process which tries it, or hangs, is set aside. What was rejected while reading (bad_json,
+    empty_text, …) stays: the corpus of a run does not change.
     """
     reason = Reason(flags["reason"]) if flags["reason"] else None
     check_replayable(reason)
     settings = load(devices=flags["devices"], log_level="debug" if flags["debug"] else None)
     logs.configure(settings)
     store, document = load_run(flags["folder"].absolute())
+    if not flags["in_this_process"]:
+        return replay_watched(_again(flags), store, settings.hang_limit_s)
     slot = gpu.slots(settings.devices)[0]
     if slot.is_gpu:
         pin_this_process(slot.environment)
@@ -101,6 +106,14 @@ def replay(**flags: Any) -> int:
     first = f"{replayed}: {done.recovered:,} have a row now, {failed:,} failed again.\n"
     seconds_total = time.monotonic() - started
     return finish(store, flags, seconds_total=seconds_total, also={"replayed": asdict(done)}, first=first)
+
+
+def _again(flags: dict[str, Any]) -> list[str]:
+    """The arguments of the command with these flags."""
+    named = [("--reason", flags["reason"]), ("--devices", flags["devices"])]
+    given = [word for option, value in named if value is not None for word in (option, str(value))]
+    given += [option for option, on in (("--json", flags["as_json"]), ("--debug", flags["debug"])) if on]
+    return ["quarantine", "replay", str(flags["folder"]), *given]
 
 
 def _rows(flags: dict[str, Any]) -> Any:
