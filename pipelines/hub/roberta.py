@@ -24,7 +24,7 @@ from pipelines.hub.heads import ClassificationHead, own_heads
 from pipelines.hub.loaded import Loaded
 from pipelines.hub.masks import fill_mask, weigh_pronoun
 from pipelines.hub.words import Word, aligned_words
-from pipelines.roberta.checkpoint import heads
+from pipelines.roberta.checkpoint import described
 from pipelines.roberta.lm_head import LMHead
 from pipelines.roberta.sentences import decode, encode
 from pipelines.roberta.states import LAST_FIRST, LAST_TOKENS, Needs
@@ -146,9 +146,8 @@ class Roberta:
         """
         if head not in self.heads:
             found = ", ".join(map(repr, self.heads)) or "no head for classes"
-            beside = ", ".join(heads(self.model)) or "nothing"
             raise InputError(
-                f"{self.model.source} has no head {head!r}, it has {found} (beside the encoder: {beside}).",
+                f"{self.model.source} has no head {head!r}, it has {found}: it is {described(self.model)}.",
                 "Name one of these, or add one with register_classification_head.",
             )
         states = self._loaded.encoder.forward(token_batch(tokens, self.config).rows, LAST_FIRST)

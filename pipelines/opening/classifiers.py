@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipelines.errors import InputError, UsageError
 from pipelines.opening.named_models import named_models
-from pipelines.roberta.checkpoint import heads
+from pipelines.roberta.checkpoint import described
 from pipelines.roberta.problem import Problem, problem_of
 from pipelines.spec import (
     FeatureSpec,
@@ -42,10 +42,8 @@ def classifier_features(
 def _feature(model: ModelRef, name: str | None, top_k: int, thresholds: Sequence[str]) -> FeatureSpec:
     problem = problem_of(model)
     if problem is None:
-        there = ", ".join(heads(model))
         raise InputError(
-            f"{model.source} has no classifier, it is an encoder of type {model.model_type}"
-            f"{f' with {there}' if there else ' only'}.",
+            f"{model.source} has no classifier, it is {described(model)}.",
             "Name a fine-tuned checkpoint: --classify MODEL.",
         )
     if problem is Problem.REGRESSION:

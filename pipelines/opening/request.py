@@ -152,5 +152,5 @@ def _refuse_colliding_columns(spec: RunSpec) -> None:
     if doubled:
         raise UsageError(
             f"The dataset would have {doubled[0]!r} more than once (columns: {', '.join(spec.column_names)}).",
-            "Give kept columns another name: --keep COLUMN=NAME.",
+            "Give one another name: --embed NAME=…, --classify NAME=MODEL, or --keep COLUMN=NAME.",
         )

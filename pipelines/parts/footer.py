@@ -125,7 +125,7 @@ def _spec_metadata(spec: RunSpec) -> dict[str, bytes]:
         "feature_fingerprints": {name: spec.feature_fingerprint(feature) for name, feature in features.items()},
         "model_digests": {name: feature.model.digest for name, feature in features.items()},
         "tokenizer_digests": {name: feature.model.tokenizer_digest for name, feature in features.items()},
-        "labels": {name: feature.model.labels for name, feature in features.items() if feature.model.labels},
+        "labels": {name: feature.labels for name, feature in features.items() if feature.labels},
     }
     entries = {key: canonical_json(value) for key, value in values.items()}
     # Without the list of files: of 10^5 files it is 20 MB, in every part. ``_run.json`` has it.

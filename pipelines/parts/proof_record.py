@@ -11,9 +11,11 @@ from typing import Any
 class Proof:
     """A proof that was made, or (``not_made``) why there is none.
 
-    The four figures are the worst over ``documents``, None where the run has no such feature: cosine distance and
+    The figures are the worst over ``documents``, None where the run has no such feature: cosine distance and
     relative difference in length of embeddings, difference of a class's probability, and labels that differ though the
-    oracle's two best classes are more than ``clear_margin`` apart. ``allowed_…`` are the bounds they were held against.
+    oracle's two best classes are more than ``clear_margin`` apart. ``allowed_…`` are the bounds they were held against;
+    scores that are no probabilities, and the numbers of a regression, are held against that of probabilities.
+    ``values`` counts what was compared.
     """
 
     documents: int = 0
@@ -27,6 +29,8 @@ class Proof:
     clear_margin: float = 0.0
     seconds: float = 0.0
     not_made: str = ""
+    max_score_difference: float | None = None
+    values: int = 0
 
 
 def proof_to_json(proof: Proof) -> dict[str, Any]:

@@ -105,6 +105,10 @@ def _prove(asked: dict[str, Any], started: float) -> Proof:
                 compare_questions(comparison, subject, features[key], spec, sights[key])
     if worst := comparison.worst():
         raise UnfaithfulError(f"The rows are not what the model gives: {worst}.")
+    if not comparison.values:
+        return Proof(
+            not_made="nothing of the documents that were drawn can be compared"
+        )
     return comparison.proof(time.monotonic() - started)
 
 

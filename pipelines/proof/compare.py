@@ -63,7 +63,10 @@ class Comparison:
     max_cosine_distance: float | None = None
     max_length_difference: float | None = None
     max_probability_difference: float | None = None
+    max_score_difference: float | None = None
     label_flips: int | None = None
+    allowed_cosine_distance: float = 0.0
+    values: int = 0
     faults: list[tuple[float, str]] = field(default_factory=list)
 
     def embedding(self, where: str, found: Vector, wanted: Vector, storage: Storage = Storage.FLOAT32) -> None:
@@ -72,7 +75,9 @@ class Comparison:
         distance, longer = cosine_distance(found, wanted), length_difference(found, wanted)
         self.max_cosine_distance = max(self.max_cosine_distance or 0.0, distance)
         self.max_length_difference = max(self.max_length_difference or 0.0, longer)
-        self._fault(where, "at cosine distance", distance, self.bounds.cosine_distance + rounding.cosine_distance)
+        allowed = self.bounds.cosine_distance + rounding.cosine_distance
+        self.allowed_cosine_distance = max(self.allowed_cosine_distance, allowed)
+        self._fault(where, "at cosine distance", distance, allowed)
         self._fault(where, "in length apart by", longer, self.bounds.length_difference + rounding.length_difference)
 
     def labels(self, where: str, label: str, found: Vector, names: tuple[str, ...], wanted: Vector) -> None:
@@ -107,15 +112,11 @@ class Comparison:
 
     def scores(self, where: str, difference: float) -> None:
         """By how much scores of a document are others than the oracle's, in the mean."""
-        value = difference if np.isfinite(difference) else 1.0
-        self._fault(where, "in its scores apart by", value, self.bounds.probability_difference)
+        self._score(where, "in its scores apart by", difference)
 
     def number(self, where: str, found: float, wanted: float) -> None:
         """A regression's number and the oracle's: apart by no more than a probability may be, or that part of it."""
-        difference = abs(found - wanted) / max(1.0, abs(wanted))
-        self._fault(
-            where, "apart by", difference if np.isfinite(difference) else 1.0, self.bounds.probability_difference
-        )
+        self._score(where, "apart by", abs(found - wanted) / max(1.0, abs(wanted)))
 
     def tokens(self, where: str, found: int, wanted: int) -> None:
         """How many tokens of a document the part says were used, and how many the oracle takes."""
@@ -133,8 +134,10 @@ class Comparison:
             max_cosine_distance=self.max_cosine_distance,
             max_length_difference=self.max_length_difference,
             max_probability_difference=self.max_probability_difference,
+            max_score_difference=self.max_score_difference,
+            values=self.values,
             label_flips=self.label_flips,
-            allowed_cosine_distance=self.bounds.cosine_distance,
+            allowed_cosine_distance=self.allowed_cosine_distance or self.bounds.cosine_distance,
             allowed_length_difference=self.bounds.length_difference,
             allowed_probability_difference=self.bounds.probability_difference,
             clear_margin=self.bounds.clear_margin,
@@ -147,10 +150,16 @@ class Comparison:
         self.max_probability_difference = max(self.max_probability_difference or 0.0, difference)
         self._fault(where, "in a probability apart by", difference, self.bounds.probability_difference)
 
+    def _score(self, where: str, what: str, difference: float) -> None:
+        value = difference if np.isfinite(difference) else 1.0
+        self.max_score_difference = max(self.max_score_difference or 0.0, value)
+        self._fault(where, what, value, self.bounds.probability_difference)
+
     def _flip(self) -> None:
         self.label_flips = (self.label_flips or 0) + 1
 
     def _fault(self, where: str, what: str, value: float, allowed: float) -> None:
+        self.values += 1
         if value > allowed:
             text = f"{where} is {what} {value:.2g} from plain transformers in float32, {allowed:.2g} is allowed"
             self.faults.append((value / allowed, text))

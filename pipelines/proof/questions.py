@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.features.attached_values import text_list
 from pipelines.features.pronoun_sentences import parse_pronoun_sentence
 from pipelines.proof.compare import Comparison, Vector
 from pipelines.proof.subjects import Subject
@@ -84,10 +85,9 @@ def _choice(
 ) -> None:  # fmt: skip
     from pipelines.proof.head_oracle import head_oracle
 
-    choices, context = attached.get("choices"), attached.get("context")
-    if not isinstance(choices, list) or len(choices) > MAX_ROWS:
+    texts, context = text_list(attached.get("choices"), "choices"), attached.get("context")
+    if len(texts) > MAX_ROWS:
         return
-    texts = [choice["text"] if isinstance(choice, dict) else choice for choice in choices]
     rows = [_choice_row(format_, question, one, context, sight, tokens) for one in texts]
     if not all(rows):
         return

@@ -15,7 +15,8 @@ from typing import Any
 from pipelines.errors import InputError, RunError
 from pipelines.roberta.config import EncoderConfig, parse_config, parse_labels, read_json
 from pipelines.roberta.download import download
-from pipelines.roberta.layout import account, classifier_of, head_names, plain_name
+from pipelines.roberta.heads import heads_of, in_words
+from pipelines.roberta.layout import account, classifier_of, plain_name
 from pipelines.roberta.tensors import Tensor, stored_tensors, tensor_digests
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import ModelRef, canonical_json
@@ -74,9 +75,11 @@ def verify(model: ModelRef) -> None:
             )
 
 
-def heads(model: ModelRef) -> tuple[str, ...]:
-    """What a checkpoint has beside the encoder, in words: for messages about a classifier that is not there."""
-    return head_names(stored_tensors(Path(model.path)))
+def described(model: ModelRef) -> str:
+    """What a checkpoint is, in words, ``an encoder with a language model head``: for messages about what it lacks."""
+    folder = Path(model.path)
+    config = parse_config(read_json(folder / CONFIG_FILE), model.path)
+    return in_words(heads_of(stored_tensors(folder), config, model.path))
 
 
 def _pin(source: str, folder: Path, revision: str) -> ModelRef:

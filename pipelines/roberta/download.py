@@ -30,9 +30,9 @@ def download(source: str) -> tuple[Path, str]:
     except InputError:
         raise
     except Exception as error:  # the hub's client raises its own errors and those of the HTTP library under it
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(
-            f"There is no folder {source!r}, and the model hub gave no such model: {reason[:200]}",
+            f"There is no folder {source!r}, and the model hub gave no such model: {reason[:200].rstrip('.')}.",
             "Check the name, HF_TOKEN for a private model, and the network.",
         ) from error
 

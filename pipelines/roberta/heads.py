@@ -33,7 +33,9 @@ class Use(StrEnum):
     EMBEDDING = "embedding"
     CLASSIFY = "classify"
     REGRESSION = "regression"
+    ZERO_SHOT = "zero-shot"
     FILL_MASK = "fill-mask"
+    PRONOUNS = "pronouns"
     TOKEN_CLASSIFICATION = "token classification"  # noqa: S105 (no password: a task)
     QUESTION_ANSWERING = "question answering"
     MULTIPLE_CHOICE = "multiple choice"
@@ -91,13 +93,15 @@ def heads_of(tensors: Mapping[str, Tensor], config: EncoderConfig, place: str) -
     return _choices(tuple(found))
 
 
-def uses_of(heads: tuple[Head, ...]) -> tuple[Use, ...]:
-    """What a checkpoint with such heads can be used for, in the order of :class:`Use`."""
+def uses_of(heads: tuple[Head, ...], labels: tuple[str, ...] = ()) -> tuple[Use, ...]:
+    """What a checkpoint with such heads, and such labels, can be used for, in the order of :class:`Use`."""
     uses = {Use.EMBEDDING}
+    if any(label.lower().startswith("entail") for label in labels):
+        uses.add(Use.ZERO_SHOT)
     for head in heads:
         match head.kind:
             case Kind.LANGUAGE_MODEL:
-                uses.add(Use.FILL_MASK)
+                uses |= {Use.FILL_MASK, Use.PRONOUNS}
             case Kind.SEQUENCE if head.outputs == 1:  # a score: of a text, or of each of several choices
                 uses |= {Use.REGRESSION, Use.MULTIPLE_CHOICE}
             case Kind.SEQUENCE:

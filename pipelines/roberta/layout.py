@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pipelines.errors import InputError
 from pipelines.roberta.config import EncoderConfig
@@ -10,12 +10,8 @@ from pipelines.roberta.tensors import COPY_AGAIN, FLOATS, Tensor
 
 PREFIXES = ("roberta.", "camembert.")
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-HEADS = {
-    "lm_head": "a language model head",
-    "pooler": "a pooler",
-    "classifier": "a classifier of another shape",
-    "qa_outputs": "a question answering head",
-}
+HEADS = ("lm_head", "pooler", "classifier", "qa_outputs")
+"""What the names of a head's tensors begin with; :mod:`pipelines.roberta.heads` says which head it is."""
 CLASSIFIER = (
     "classifier.dense.weight",
     "classifier.dense.bias",
@@ -106,9 +102,3 @@ def classifier_of(tensors: Mapping[str, Tensor], config: EncoderConfig, place: s
             found = f"{head[name].dtype} {list(head[name].shape)}"
             raise InputError(f"{place} has tensor {name!r} as {found}, wanted floats of shape {list(shape)}.")
     return head
-
-
-def head_names(names: Iterable[str]) -> tuple[str, ...]:
-    """What lies beside the encoder, in words, for messages."""
-    first = {plain_name(name).split(".")[0] for name in names}
-    return tuple(words for head, words in HEADS.items() if head in first)

@@ -14,8 +14,9 @@ import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.errors import InputError
 from pipelines.roberta.config import EncoderConfig, parse_config, read_json
+from pipelines.roberta.heads import heads_of, in_words
 from pipelines.roberta.invariant import invariant_form
-from pipelines.roberta.layout import head_names, plain_name
+from pipelines.roberta.layout import plain_name
 from pipelines.roberta.linear import LinearForm, linear_form
 from pipelines.roberta.tensors import FLOATS, Tensor, stored_tensors
 from pipelines.roberta.weights import load_weights
@@ -49,9 +50,8 @@ class LMHead:
         stored = stored_tensors(folder)
         tensors = lm_head_of(stored, config, model.path, tied=document.get("tie_word_embeddings", True) is not False)
         if not tensors:
-            found = ", ".join(head_names(stored)) or "an encoder only"
             raise InputError(
-                f"{model.source} has no language model head, it has {found}.",
+                f"{model.source} has no language model head, it is {in_words(heads_of(stored, config, model.path))}.",
                 "Name a model with one, such as FacebookAI/roberta-base.",
             )
         form = linear_form(Dtype.FLOAT32, torch.float32, device, "gelu")

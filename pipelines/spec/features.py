@@ -89,6 +89,16 @@ class FeatureSpec:
     columns: tuple[str, ...]
     options: Options
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of what the feature chooses from, in the order of its scores; none where it chooses nothing."""
+        match self.options:
+            case LabelsOptions() | MultiLabelsOptions():
+                return self.model.labels
+            case ZeroShotOptions(labels=labels) | SpansOptions(labels=labels):
+                return labels
+        return ()
+
     def __post_init__(self) -> None:
         if not isinstance(self.options, OPTIONS[self.kind]):
             raise TypeError(f"a feature of kind {self.kind} has {type(self.options).__name__}")

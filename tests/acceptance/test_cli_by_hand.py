@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from acceptance.conftest import Ask
 from parity.lm_models import add_lm_head
@@ -103,7 +106,7 @@ def test_pronouns_are_said(ask: Ask, speaker: Path) -> None:
             f"{MODEL}, the model of spaCy",
             marks=pytest.mark.skipif(importlib.util.find_spec(MODEL) is not None, reason=f"{MODEL} is installed"),
         ),
-        (("predict", "a text"), "has no classifier, it has a language model head"),
+        (("predict", "a text"), "has no classifier, it is an encoder with a language model head"),
         (("decode", "0", "99999"), "There is no token 99999 in a vocabulary of"),
         (("encode", "caf\udce9"), "half of a surrogate pair (U+DCE9 at character 3)"),
         (("encode", "a", "--model", "nowhere"), "There is no model folder 'nowhere'."),
@@ -150,3 +153,19 @@ def test_ids_need_no_torch(tiny_model: Path) -> None:
     code = f"{watch}\nfrom worker.cli import main\n{call}"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "False"
+
+
+def test_each_label_of_a_multi_label_classifier_is_judged_by_itself(
+    tiny_classifier: Path, tmp_path: Path, ask: Ask
+) -> None:
+    folder = tmp_path / "multi"
+    shutil.copytree(tiny_classifier, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    one = ask("predict", "the river turns", "--model", str(tiny_classifier), "--json").value
+    several = ask("predict", "the river turns", "--model", str(folder), "--json").value
+    logits = np.log(one["scores"])  # up to a constant, which a logistic function would show
+    assert np.ptp(np.log(np.array(several["scores"]) / (1 - np.array(several["scores"]))) - logits) < 1e-4
+    likely = [label for label, score in zip(several["labels"], several["scores"], strict=True) if score >= 0.5]
+    assert sorted(several["likely"]) == sorted(likely)
+    assert "label" not in several

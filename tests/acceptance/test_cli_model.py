@@ -64,7 +64,7 @@ def test_an_archive_becomes_a_model_that_is_known_by_its_name(
     assert (info["layers"], info["hidden_size"], info["attention_heads"]) == (3, 24, 4)
     assert (info["max_tokens"], info["vocab_size"], info["digest"]) == (70, 281, made.value["digest"])
     assert info["heads"] == [{"kind": "language model", "outputs": 281}, {"kind": "sequence classifier", "outputs": 3}]
-    assert info["uses"] == ["embedding", "classify", "fill-mask"]
+    assert info["uses"] == ["embedding", "classify", "zero-shot", "fill-mask", "pronouns"]
     shown = ask("model", "info", "roberta.large.wsc")
     assert "contradiction, neutral, entailment" in shown.out
 

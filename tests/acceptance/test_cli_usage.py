@@ -15,7 +15,9 @@ from worker.cli import verify as verify_command
 
 COMMANDS = [
     ("run",), ("submit",), ("worker",), ("status",), ("resume",), ("cancel",), ("verify",), ("doctor",),
-    ("quarantine", "list"), ("quarantine", "show"), ("config", "show"),
+    ("quarantine", "list"), ("quarantine", "show"), ("quarantine", "replay"), ("config", "show"),
+    ("encode",), ("decode",), ("predict",), ("fill-mask",), ("disambiguate",),
+    ("model", "info"), ("model", "list"), ("model", "import-fairseq"), ("model", "export-fairseq"),
 ]  # fmt: skip
 
 
@@ -121,7 +123,7 @@ INPUT: list[tuple[dict[str, object], tuple[object, ...], str]] = [
     ({}, ("--pair-column", "second"), "There are: id, text, number, parity."),
     ({}, ("--id-column", "key"), "There are: id, text, number, parity."),
     ({}, ("--keep", "year"), "There are: id, text, number, parity."),
-    ({}, ("--classify", "self"), "no classifier, it is an encoder of type roberta"),
+    ({}, ("--classify", "self"), "no classifier, it is an encoder"),
     ({}, ("--classify", "a=nowhere"), "nowhere"),
     ({}, ("--devices", "0"), "--devices cpu"),
     ({}, ("--devices", "GPU-0123"), "--devices cpu"),

@@ -150,7 +150,7 @@ def test_pronouns_have_candidates(roberta: Roberta) -> None:
 
 
 def test_a_task_that_the_model_cannot_do_is_refused_with_what_it_has(bare: Roberta, tiny_classifier: Path) -> None:
-    with pytest.raises(InputError, match="has no language model head, it has a pooler"):
+    with pytest.raises(InputError, match="has no language model head, it is an encoder with a pooler"):
         bare.fill_mask("<mask>")
     classifier = Roberta.load(str(tiny_classifier))
     with pytest.raises(InputError, match="has no language model head"):

@@ -44,12 +44,12 @@ def save(tiny_model: Path, tmp_path: Path) -> Callable[..., Path]:
     ("model_class", "config", "heads", "uses"),
     [
         (RobertaModel, {}, {Kind.POOLER: 64}, {EMBEDDING}),
-        (RobertaForMaskedLM, {}, {Kind.LANGUAGE_MODEL: 600}, {EMBEDDING, Use.FILL_MASK}),
+        (RobertaForMaskedLM, {}, {Kind.LANGUAGE_MODEL: 600}, {EMBEDDING, Use.FILL_MASK, Use.PRONOUNS}),
         (
             RobertaForMaskedLM,
             {"tie_word_embeddings": False},
             {Kind.LANGUAGE_MODEL: 600},
-            {EMBEDDING, Use.FILL_MASK},
+            {EMBEDDING, Use.FILL_MASK, Use.PRONOUNS},
         ),
         (RobertaForSequenceClassification, {"num_labels": 3}, {Kind.SEQUENCE: 3}, {EMBEDDING, Use.CLASSIFY}),
         (

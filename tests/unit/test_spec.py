@@ -29,12 +29,14 @@ from pipelines.spec import (
     RunSpec,
     Shard,
     Storage,
+    ZeroShotOptions,
     arrow_type,
     arrow_type_name,
     canonical_json,
     embedding_feature,
     from_json,
     labels_feature,
+    multi_labels_feature,
     to_json,
 )
 
@@ -255,3 +257,11 @@ def test_json_columns_are_stored_as_text() -> None:
 
 def test_canonical_json_does_not_depend_on_order_or_escapes() -> None:
     assert canonical_json({"b": 1, "a": "é"}) == canonical_json({"a": "é", "b": 1}) == '{"a":"é","b":1}'.encode()
+
+
+def test_the_labels_of_a_feature_are_those_that_its_scores_are_of() -> None:
+    assert labels_feature(MODEL, None).labels == ("no", "yes")
+    assert multi_labels_feature(MODEL, None, MultiLabelsOptions((0.5, 0.5))).labels == ("no", "yes")
+    asked = ZeroShotOptions(labels=("sports", "politics"))
+    assert FeatureSpec(FeatureKind.ZERO_SHOT, MODEL, ("a", "b", "c"), asked).labels == ("sports", "politics")
+    assert embedding_feature(MODEL, Pooling.MEAN).labels == ()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipelines.errors import DocumentError, InputError, UsageError
-from pipelines.roberta.checkpoint import find, heads
+from pipelines.opening.classifiers import DEFAULT_THRESHOLD
+from pipelines.roberta.checkpoint import described, find
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.pieces import Pieces
+from pipelines.roberta.problem import Problem, problem_of
 from pipelines.roberta.sentences import decode as decoded
 from pipelines.roberta.sentences import encode as encoded
 from pipelines.roberta.tokenizer import Tokenizer
@@ -88,26 +90,31 @@ def decode(ids: tuple[str, ...], model: str, **flags: Any) -> None:
 def predict(text: str, pair: str | None, **flags: Any) -> None:
     """Print the labels of TEXT, or of a pair, by the model's own classifier, the most probable first.
 
-    A regression has no labels: its value is printed. A TEXT of - is read from standard input.
+    Of a multi-label classifier each probability is of that label by itself. A regression has no labels: its value is
+    printed. A TEXT of - is read from standard input.
     """
     roberta = _roberta(flags)
     if OWN_HEAD not in roberta.heads:
-        found = ", ".join(heads(roberta.model)) or "an encoder only"
         raise InputError(
-            f"{roberta.model.source} has no classifier, it has {found}.", "Name a model that was fine-tuned on labels."
+            f"{roberta.model.source} has no classifier, it is {described(roberta.model)}.",
+            "Name a model that was fine-tuned on labels.",
         )
+    problem = problem_of(roberta.model)
     texts = _texts((text,) if pair is None else (text, pair))
     with _refused():
         logits = roberta.predict(OWN_HEAD, roberta.encode(*texts), return_logits=True)[0]
     labels = roberta.model.labels
-    if not labels:
+    if problem is Problem.REGRESSION:
         number = float(logits[0])
         emit({"value": number}, f"{number:.6g}", as_json=flags["as_json"])
         return
-    scores: list[float] = logits.softmax(dim=-1).tolist()
+    each = problem is Problem.MULTI_LABEL
+    scores: list[float] = (logits.sigmoid() if each else logits.softmax(dim=-1)).tolist()
     ranked = sorted(zip(scores, labels, strict=True), key=lambda pair: -pair[0])
     lines = [f"{score:.5f}  {printable(label)}" for score, label in ranked]
-    value = {"label": ranked[0][1], "score": ranked[0][0], "labels": labels, "scores": scores}
+    best: dict[str, Any] = {"label": ranked[0][1], "score": ranked[0][0]}
+    likely = {"likely": [label for score, label in ranked if score >= DEFAULT_THRESHOLD]}
+    value = {**(likely if each else best), "labels": labels, "scores": scores}
     emit(value, "\n".join(lines), as_json=flags["as_json"])
 
 

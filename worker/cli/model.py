@@ -23,7 +23,7 @@ PATH = click.Path(path_type=Path)
 _COUNTED = (Kind.SEQUENCE, Kind.TOKENS)
 
 
-@click.group()
+@click.group(short_help="What models can do, and those of fairseq.")
 def model() -> None:
     """The models there are, what each can do, and checkpoints of fairseq."""
 
@@ -106,7 +106,7 @@ def _value(pinned: ModelRef, found: About) -> dict[str, Any]:
         "bytes": found.nbytes,
         "dtypes": found.dtypes,
         "heads": [{"kind": head.kind, "outputs": head.outputs} for head in found.heads],
-        "labels": pinned.labels,
+        "labels": found.labels,
         "uses": found.uses,
         "digest": pinned.digest,
         "encoder_digest": pinned.encoder_digest,
@@ -124,7 +124,7 @@ def _text(pinned: ModelRef, found: About) -> str:
         "reads": f"up to {config.token_limit:,} tokens of a vocabulary of {config.vocab_size:,}",
         "size": f"{found.parameters:,} numbers in {in_bytes(found.nbytes)} ({', '.join(found.dtypes)})",
         "heads": ", ".join(heads) or "none",
-        "labels": ", ".join(pinned.labels) or "-",
+        "labels": ", ".join(found.labels) or "-",
         "can do": ", ".join(found.uses),
         "digest": pinned.digest,
         "of encoder": pinned.encoder_digest,

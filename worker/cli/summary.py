@@ -84,6 +84,9 @@ def _proof_text(proof: Mapping[str, Any]) -> str:
     for name, words in (("cosine_distance", "cosine distance"), ("probability_difference", "probabilities apart by")):
         if proof[f"max_{name}"] is not None:
             said.append(f"{words} at most {proof[f'max_{name}']:.1g} (allowed: {proof[f'allowed_{name}']:.1g})")
+    if proof["max_score_difference"] is not None:
+        allowed = proof["allowed_probability_difference"]
+        said.append(f"scores apart by at most {proof['max_score_difference']:.1g} (allowed: {allowed:.1g})")
     if proof["label_flips"] is not None:
         said.append(f"{counted(proof['label_flips'], 'other label')}")
     return ", ".join(said)
