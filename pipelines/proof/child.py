@@ -106,9 +106,7 @@ def _prove(asked: dict[str, Any], started: float) -> Proof:
     if worst := comparison.worst():
         raise UnfaithfulError(f"The rows are not what the model gives: {worst}.")
     if not comparison.values:
-        return Proof(
-            not_made="nothing of the documents that were drawn can be compared"
-        )
+        return Proof(not_made="nothing of the documents that were drawn can be compared")
     return comparison.proof(time.monotonic() - started)
 
 
