@@ -190,7 +190,7 @@ class Extractor:
         pending = [group]
         while pending:
             part = pending.pop()
-            work.on_taking("forward", np.unique(kept.owners[part]))
+            work.on_taking("forward", dict.fromkeys(kept.owners[part].tolist()))
             try:
                 computed = forward.compute([kept.rows[row] for row in part], [kept.notes[row] for row in part])
             except Exception as error:

@@ -134,21 +134,22 @@ def poison(**_: Any) -> None:
         return
     from pipelines.extract import Extractor
     from pipelines.features.shared import SharedForward
+    from pipelines.features.texts import TextReading
 
     in_hand = wrap(Extractor)
-    encode, compute = Extractor._encode, SharedForward.compute
+    read, compute = TextReading.read, SharedForward.compute
 
-    def encoded(self: Extractor, *arguments: Any) -> Any:
+    def tokenised(self: TextReading, documents: Any) -> Any:
         strike("tokenise", in_hand)
-        return encode(self, *arguments)
+        return read(self, documents)
 
-    def computed(self: SharedForward, rows: Any) -> Any:
+    def computed(self: SharedForward, rows: Any, notes: Any) -> Any:
         not_finite = strike("forward", in_hand)
-        result = compute(self, rows)
+        result = compute(self, rows, notes)
         for columns in result if not_finite else ():
             for array in columns:
                 array[not_finite] = np.nan
         return result
 
-    Extractor._encode = encoded  # type: ignore[method-assign]  # replaced on purpose
+    TextReading.read = tokenised  # type: ignore[method-assign]  # replaced on purpose
     SharedForward.compute = computed  # type: ignore[method-assign]  # replaced on purpose

@@ -30,7 +30,7 @@ def supervisor(redis_server: EmbeddedRedis, client: redis.Redis) -> Iterator[Sup
     """Over one process that sleeps."""
     supervisor = Supervisor(Settings(broker_url=redis_server.url), [Slot("cpu:0", "cpu", 1)], client)
     worker = watched(supervisor)
-    worker.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    worker.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     worker.owner, worker.started = "host:1:cpu:0:1", time.monotonic()
     yield supervisor
     worker.process.kill()
