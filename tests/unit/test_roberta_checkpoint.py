@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, CamembertConfig, RobertaConfig, XLMRobertaConfig
 
 from pipelines.errors import InputError, RunError
-from pipelines.roberta.checkpoint import find, heads, verify
+from pipelines.roberta.checkpoint import described, find, verify
 from pipelines.roberta.config import parse_config
 
 WEIGHTS = "model.safetensors"
@@ -58,7 +58,7 @@ def test_a_checkpoint_is_pinned(folder: Path, classifier: Path) -> None:
     assert (model.model_type, model.hidden_size, model.token_limit, model.labels) == ("roberta", 64, 128, ())
     assert (model.source, model.path, model.revision) == (str(folder), str(folder), "")
     assert find(str(classifier)).labels == ("calm", "busy", "loud")
-    assert heads(model) == ("a pooler",)
+    assert described(model) == "an encoder with a pooler head"
 
 
 def test_a_relative_path_is_pinned_as_an_absolute_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
