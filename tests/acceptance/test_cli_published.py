@@ -1,4 +1,4 @@
-"""Published texts go through as they are, sealed and verified: MultiNLI in pairs, long PEPs, Markdown in forty languages."""
+"""Published texts go through as they are, sealed and verified: MultiNLI, long PEPs, Markdown in forty languages."""
 
 from __future__ import annotations
 

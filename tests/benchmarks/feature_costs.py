@@ -37,7 +37,7 @@ NLI = ("contradiction", "neutral", "entailment")
 HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "labels": ("RobertaForSequenceClassification", {"id2label": dict(enumerate(LABELS))}),
     "nli": ("RobertaForSequenceClassification", {"id2label": dict(enumerate(NLI))}),
-    "number": ("RobertaForSequenceClassification", {"num_labels": 1}),
+    "number": ("RobertaForSequenceClassification", {"id2label": {0: "number"}}),
     "masks": ("RobertaForMaskedLM", {}),
     "spans": ("RobertaForTokenClassification", {"id2label": {0: "O", 1: "B-LOC", 2: "I-LOC"}}),
     "answers": ("RobertaForQuestionAnswering", {}),
