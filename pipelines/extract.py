@@ -18,10 +18,10 @@ import torch
 from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
 from pipelines.errors import SurroundingsError
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Inputs, Reading, Unfit
 from pipelines.features.shared import SharedForward, load_features, text_reading
 from pipelines.kept import Kept
 from pipelines.parts.schema import row_schema as _row_schema
+from pipelines.readings.inputs import Inputs, Reading, Unfit
 from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.cost import token_costs

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.features.inputs import Ids, Inputs, Rows
 from pipelines.features.protocol import Values
+from pipelines.readings.inputs import Ids, Inputs, Rows
 
 Indices = npt.NDArray[np.intp]
 

@@ -11,9 +11,9 @@ import torch
 
 from pipelines.features.answer_search import NOWHERE, best_answers
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
 from pipelines.features.token_head import TokenHead
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.heads import Kind
 from pipelines.roberta.states import LAST_TOKENS, States
 from pipelines.spec import AnswerOptions, FeatureSpec

@@ -11,9 +11,9 @@ import torch
 
 from pipelines.features.classifier import Classifier
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
 from pipelines.features.zero_shot import softmax
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.choice_head import choice_head
 from pipelines.roberta.states import LAST_FIRST, States
 from pipelines.spec import FeatureSpec

@@ -10,9 +10,9 @@ import pyarrow as pa
 import torch
 
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
 from pipelines.features.vectors import normalized, vector_columns
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.dense import activated, load_dense
 from pipelines.roberta.states import Needs, States
 from pipelines.spec import EmbeddingOptions, FeatureSpec, Pooling

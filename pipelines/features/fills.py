@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
-from pipelines.features.mask_texts import fill
 from pipelines.features.protocol import Values
+from pipelines.readings.inputs import Rows
+from pipelines.readings.mask_texts import fill
 from pipelines.roberta.lm_head import LMHead
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import LAST_TOKENS, States

@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.features.classifier import Classifier
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
 from pipelines.features.vectors import vector_columns
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.states import LAST_FIRST, States
 from pipelines.spec import FeatureSpec, LabelsOptions, Storage
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import torch
 
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
-from pipelines.features.pronoun_reading import Masked
-from pipelines.features.pronoun_sentences import Weighed
 from pipelines.features.protocol import Values
+from pipelines.readings.inputs import Rows
+from pipelines.readings.pronoun_sentences import Weighed
+from pipelines.readings.pronouns import Masked
 from pipelines.roberta.lm_head import LMHead
 from pipelines.roberta.states import LAST_TOKENS, States
 from pipelines.spec import FeatureSpec

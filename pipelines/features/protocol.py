@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipelines.features.inputs import Rows
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.states import Needs, States
 from pipelines.spec import FeatureSpec
 

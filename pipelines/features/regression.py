@@ -10,8 +10,8 @@ import torch
 
 from pipelines.features.classifier import Classifier
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.states import LAST_FIRST, States
 from pipelines.spec import FeatureSpec
 

@@ -9,21 +9,21 @@ import torch
 
 from pipelines.features.answers import Answers
 from pipelines.features.choice import Choice
-from pipelines.features.contexts import ContextReading
 from pipelines.features.embedding import Embedding
 from pipelines.features.fills import Fills
-from pipelines.features.inputs import Ids, Reading
 from pipelines.features.labels import Labels
 from pipelines.features.multi_labels import MultiLabels
 from pipelines.features.pronouns import Pronouns
 from pipelines.features.protocol import Feature, Values
-from pipelines.features.question_readings import question_reading
 from pipelines.features.regression import Regression
 from pipelines.features.spans import TokenSpans
-from pipelines.features.texts import ALL_TOKENS, TextReading
 from pipelines.features.tokens import Tokens
 from pipelines.features.words import Words
 from pipelines.features.zero_shot import ZeroShot
+from pipelines.readings.contexts import ContextReading
+from pipelines.readings.inputs import Ids, Reading
+from pipelines.readings.questions import question_reading
+from pipelines.readings.texts import ALL_TOKENS, TextReading
 from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import Needs

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Inputs, Rows
 from pipelines.features.once_each import once_each
 from pipelines.features.protocol import Values
 from pipelines.features.span_groups import (
@@ -26,7 +25,8 @@ from pipelines.features.span_groups import (
     words_by_one,
 )
 from pipelines.features.token_head import TokenHead
-from pipelines.features.trimmed_places import is_blank, trimmed
+from pipelines.readings.inputs import Inputs, Rows
+from pipelines.readings.trimmed_places import is_blank, trimmed
 from pipelines.roberta.heads import Kind
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import LAST_TOKENS, States

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.features.embedding import mixed
-from pipelines.features.inputs import Ids, Inputs, Rows
 from pipelines.features.once_each import once_each
 from pipelines.features.protocol import Values
 from pipelines.features.vectors import Vectors
+from pipelines.readings.inputs import Ids, Inputs, Rows
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import States
 from pipelines.roberta.tokenizer import Tokenizer

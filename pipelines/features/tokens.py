@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.features.columns import feature_fields
-from pipelines.features.inputs import Rows
 from pipelines.features.protocol import Values
 from pipelines.features.token_states import DocumentReader, DocumentTokens, Spans, row_vectors
 from pipelines.features.vectors import offsets_of, vector_lists
+from pipelines.readings.inputs import Rows
 from pipelines.roberta.states import Needs, States
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import FeatureSpec, TokensOptions

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.errors import DocumentError, InputError
-from pipelines.features.mask_texts import around_mask, fill
-from pipelines.features.noun_phrases import noun_phrases
-from pipelines.features.pronoun_sentences import (
+from pipelines.hub.batches import collate_tokens, token_batch
+from pipelines.hub.loaded import Loaded
+from pipelines.readings.mask_texts import around_mask, fill
+from pipelines.readings.noun_phrases import noun_phrases
+from pipelines.readings.pronoun_sentences import (
     PronounSentence,
     Weighed,
     cleaned_query,
@@ -19,8 +21,6 @@ from pipelines.features.pronoun_sentences import (
     parse_pronoun_sentence,
     rivals,
 )
-from pipelines.hub.batches import collate_tokens, token_batch
-from pipelines.hub.loaded import Loaded
 from pipelines.roberta.lm_head import LMHead
 from pipelines.roberta.sentences import bare
 from pipelines.roberta.states import LAST_TOKENS

@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.errors import InputError
-from pipelines.features.pronoun_sentences import Weighed
 from pipelines.hub import loaded as loading
 from pipelines.hub.batches import token_batch
 from pipelines.hub.heads import ClassificationHead, own_heads
 from pipelines.hub.loaded import Loaded
 from pipelines.hub.masks import fill_mask, weigh_pronoun
 from pipelines.hub.words import Word, aligned_words
+from pipelines.readings.pronoun_sentences import Weighed
 from pipelines.roberta.checkpoint import described
 from pipelines.roberta.lm_head import LMHead
 from pipelines.roberta.sentences import decode, encode

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from pipelines.errors import InputError, UsageError
-from pipelines.features.noun_phrases import MODEL
-from pipelines.features.question_readings import mask_of
+from pipelines.readings.noun_phrases import MODEL
+from pipelines.readings.questions import mask_of
 from pipelines.roberta.checkpoint import CONFIG_FILE
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.heads import Kind

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import InputError, UsageError
-from pipelines.features.joined_ids import bare_ids
-from pipelines.features.zero_shot_reading import PLACE, hypotheses_of
+from pipelines.readings.joined_ids import bare_ids
+from pipelines.readings.zero_shot import PLACE, hypotheses_of
 from pipelines.roberta.checkpoint import CONFIG_FILE, find
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.heads import Kind

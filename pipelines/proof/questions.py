@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.features.attached_values import text_list
-from pipelines.features.pronoun_sentences import parse_pronoun_sentence
 from pipelines.proof.compare import Comparison, Vector
 from pipelines.proof.subjects import Subject
+from pipelines.readings.attached_values import text_list
+from pipelines.readings.pronoun_sentences import parse_pronoun_sentence
 from pipelines.roberta.choice_head import choice_head
 from pipelines.roberta.heads import Kind
 from pipelines.roberta.nli import contradiction_class, entailment_class

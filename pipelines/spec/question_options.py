@@ -19,7 +19,7 @@ class ZeroShotOptions:
 
 class ChoiceFormat(StrEnum):
     """How a question and a choice are put together: as transformers does, or as fairseq's models of these tasks read
-    them (:mod:`pipelines.features.choice_reading`).
+    them (:mod:`pipelines.readings.choices`).
     """
 
     PLAIN = "plain"

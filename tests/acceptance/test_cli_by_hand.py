@@ -15,8 +15,8 @@ import pytest
 from acceptance.conftest import Ask
 from parity.lm_models import add_lm_head
 
-from pipelines.features.noun_phrases import MODEL
 from pipelines.hub import Roberta
+from pipelines.readings.noun_phrases import MODEL
 
 SCHEMA = "The _trophy_ is not in the suitcase because [it] is too big."
 

@@ -134,7 +134,7 @@ def poison(**_: Any) -> None:
         return
     from pipelines.extract import Extractor
     from pipelines.features.shared import SharedForward
-    from pipelines.features.texts import TextReading
+    from pipelines.readings.texts import TextReading
 
     in_hand = wrap(Extractor)
     read, compute = TextReading.read, SharedForward.compute

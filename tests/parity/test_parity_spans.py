@@ -16,7 +16,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 
 from pipelines.documents import Batch
 from pipelines.extract import Extracted, Extractor
-from pipelines.features.texts import windows
+from pipelines.readings.texts import windows
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.needed_head import token_labels
 from pipelines.spec import (

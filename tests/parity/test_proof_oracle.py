@@ -10,10 +10,10 @@ import pytest
 from parity.conftest import LITERALS, MODEL_TYPES
 
 from pipelines.documents import Document, Origin
-from pipelines.features.inputs import Inputs
-from pipelines.features.texts import TextReading
 from pipelines.proof.expected import probabilities, vector
 from pipelines.proof.oracle import Oracle, Sight
+from pipelines.readings.inputs import Inputs
+from pipelines.readings.texts import TextReading
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.tokenizer import Tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.errors import DocumentError
-from pipelines.features.mask_texts import around_mask, fill
+from pipelines.readings.mask_texts import around_mask, fill
 
 
 @pytest.mark.parametrize(

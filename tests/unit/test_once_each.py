@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.features.once_each import once_each
-from pipelines.features.texts import windows
+from pipelines.readings.texts import windows
 
 
 def rows_of(length: int, room: int, stride: int) -> tuple[list[int], list[int], np.ndarray]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DocumentError, InputError
-from pipelines.features.noun_phrases import MODEL, is_pronoun, noun_phrases, noun_runs, phrases_of
-from pipelines.features.pronoun_sentences import (
+from pipelines.readings.noun_phrases import MODEL, is_pronoun, noun_phrases, noun_runs, phrases_of
+from pipelines.readings.pronoun_sentences import (
     PronounSentence,
     Weighed,
     cleaned_query,

@@ -14,7 +14,7 @@ from pipelines.features.span_groups import (
     words_by_mean,
     words_by_one,
 )
-from pipelines.features.trimmed_places import is_blank, trimmed
+from pipelines.readings.trimmed_places import is_blank, trimmed
 from pipelines.spec import Aggregation
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.documents import Document, Reason
-from pipelines.features.inputs import Ids, Inputs, Unfit
+from pipelines.readings.inputs import Ids, Inputs, Unfit
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import TRUNCATED, Long, LongTexts
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from pipelines.documents import Document, Reason
 from pipelines.errors import DocumentError
-from pipelines.features.attached_values import attached_values, text_list, text_or_none
-from pipelines.features.inputs import Ids, Inputs, Unfit
-from pipelines.features.joined_ids import bare_ids_of, joined
+from pipelines.readings.attached_values import attached_values, text_list, text_or_none
+from pipelines.readings.inputs import Ids, Inputs, Unfit
+from pipelines.readings.joined_ids import bare_ids_of, joined
 from pipelines.roberta.tokenizer import Tokenizer, longest_first
 from pipelines.spec import ChoiceFormat, Long, Role
 

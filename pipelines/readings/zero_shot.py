@@ -6,9 +6,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from pipelines.documents import Document, Reason
-from pipelines.features.inputs import Ids, Inputs, Unfit
-from pipelines.features.joined_ids import bare_ids, joined
-from pipelines.features.texts import windows
+from pipelines.readings.inputs import Ids, Inputs, Unfit
+from pipelines.readings.joined_ids import bare_ids, joined
+from pipelines.readings.texts import windows
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Long, LongTexts
 

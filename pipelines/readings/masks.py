@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pipelines.documents import Document, Reason
 from pipelines.errors import DocumentError
-from pipelines.features.inputs import Ids, Inputs, Unfit
-from pipelines.features.joined_ids import bare_ids, cut_around, joined
-from pipelines.features.mask_texts import around_mask
+from pipelines.readings.inputs import Ids, Inputs, Unfit
+from pipelines.readings.joined_ids import bare_ids, cut_around, joined
+from pipelines.readings.mask_texts import around_mask
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Long
 

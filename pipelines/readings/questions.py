@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pipelines.errors import InputError
-from pipelines.features.choice_reading import ChoiceReading
-from pipelines.features.inputs import Reading
-from pipelines.features.mask_reading import MaskReading
-from pipelines.features.pronoun_reading import PronounReading
-from pipelines.features.zero_shot_reading import ZeroShotReading, hypotheses_of
+from pipelines.readings.choices import ChoiceReading
+from pipelines.readings.inputs import Reading
+from pipelines.readings.masks import MaskReading
+from pipelines.readings.pronouns import PronounReading
+from pipelines.readings.zero_shot import ZeroShotReading, hypotheses_of
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import (

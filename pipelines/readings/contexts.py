@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.documents import Document, Reason
-from pipelines.features.inputs import Ids, Inputs, Unfit
-from pipelines.features.texts import ALL_TOKENS, windows
-from pipelines.features.trimmed_places import is_blank, trimmed
+from pipelines.readings.inputs import Ids, Inputs, Unfit
+from pipelines.readings.texts import ALL_TOKENS, windows
+from pipelines.readings.trimmed_places import is_blank, trimmed
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.tokenizer import Tokenizer
 

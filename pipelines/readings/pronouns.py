@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from pipelines.documents import Document, Reason
 from pipelines.errors import DocumentError
-from pipelines.features.attached_values import attached_values, text_list
-from pipelines.features.inputs import Ids, Inputs, Unfit
-from pipelines.features.joined_ids import bare_ids, cut_around, joined
-from pipelines.features.noun_phrases import noun_phrases
-from pipelines.features.pronoun_sentences import cleaned_query, masked, parse_pronoun_sentence, rivals
+from pipelines.readings.attached_values import attached_values, text_list
+from pipelines.readings.inputs import Ids, Inputs, Unfit
+from pipelines.readings.joined_ids import bare_ids, cut_around, joined
+from pipelines.readings.noun_phrases import noun_phrases
+from pipelines.readings.pronoun_sentences import cleaned_query, masked, parse_pronoun_sentence, rivals
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Long, Role

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipelines.features.inputs import Ids
-from pipelines.features.texts import ALL_TOKENS
+from pipelines.readings.inputs import Ids
+from pipelines.readings.texts import ALL_TOKENS
 from pipelines.roberta.tokenizer import Tokenizer
 
 
