@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 from pipelines.errors import InputError, RunError
 from pipelines.roberta.config import EncoderConfig, parse_config, parse_labels, read_json
 from pipelines.roberta.download import download
+from pipelines.roberta.fairseq.recognised import looks_like_fairseq
 from pipelines.roberta.heads import heads_of, in_words
 from pipelines.roberta.layout import account, classifier_of, plain_name
+from pipelines.roberta.names import HUB_IDS
 from pipelines.roberta.tensors import Tensor, stored_tensors, tensor_digests
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import ModelRef, canonical_json
@@ -33,16 +36,16 @@ def find(source: str) -> ModelRef:
     """
     folder, revision = Path(source).expanduser(), ""
     try:
-        if folder.is_dir():
+        if folder.is_dir() and ((folder / CONFIG_FILE).exists() or not looks_like_fairseq(folder)):
             folder = folder.resolve()
         elif folder.exists():
-            raise InputError(
-                f"{source} is a file, wanted a model folder.", f"Name the folder that holds {CONFIG_FILE}."
-            )
+            raise _no_folder_of_ours(source, folder)
         elif _HUB_ID.fullmatch(source):
             folder, revision = download(source)
         else:
-            raise InputError(f"There is no model folder {source!r}.", "Wanted a folder, or org/name of the model hub.")
+            on_hub = next((hub_id for hub_id in HUB_IDS.values() if hub_id and hub_id.endswith(f"/{source}")), None)
+            hint = f"On the model hub it is {on_hub}." if on_hub else "Wanted a folder, or org/name of the model hub."
+            raise InputError(f"There is no model folder {source!r}.", hint)
         return _pin(source, folder, revision)
     except (OSError, RuntimeError) as error:  # RuntimeError: an unknown user in ~user
         raise InputError(f"{source} cannot be read: {error}.", "Check its permissions.") from error
@@ -80,6 +83,16 @@ def described(model: ModelRef) -> str:
     folder = Path(model.path)
     config = parse_config(read_json(folder / CONFIG_FILE), model.path)
     return in_words(heads_of(stored_tensors(folder), config, model.path))
+
+
+def _no_folder_of_ours(source: str, found: Path) -> InputError:
+    what = "a file" if found.is_file() else "a folder of fairseq"
+    if looks_like_fairseq(found):
+        command = f"penstock model import-fairseq {shlex.quote(source)} --out DIR"
+        hint = f"Is it a checkpoint of fairseq? `{command}` makes a model folder of it; then name DIR."
+    else:
+        hint = f"Name the folder that holds {CONFIG_FILE}."
+    return InputError(f"{source} is {what}, wanted a model folder.", hint)
 
 
 def _pin(source: str, folder: Path, revision: str) -> ModelRef:

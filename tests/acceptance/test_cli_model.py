@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import socket
 import tarfile
 from pathlib import Path
 
 import pytest
+from acceptance.commands import call
 from acceptance.conftest import Ask
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from unit import fairseq_models
@@ -92,6 +96,38 @@ def test_refusals_are_one_line(arguments: tuple[str, ...], code: int, said: str,
     as_json = ask("model", *arguments, "--json")
     assert as_json.code == code
     assert said in json.dumps(as_json.value["error"], ensure_ascii=False)
+
+
+def test_a_checkpoint_of_fairseq_is_to_be_imported_first(archive: Path, tmp_path: Path, ask: Ask) -> None:
+    assert ask("model", "import-fairseq", archive, "--out", "made", "--head", "mnli").code == 0
+    assert ask("model", "export-fairseq", "made", "--out", "a folder").code == 0
+    for source in (archive, "source/model.pt", "source", tmp_path / "a folder"):
+        refused = ask("model", "info", source)
+        assert (refused.code, f"`penstock model import-fairseq {shlex.quote(str(source))} --out DIR`") == (
+            3,
+            *re.findall("`.*`", refused.refusal),
+        )
+    (tmp_path / "notes.txt").write_text("no model")
+    assert "import-fairseq" not in ask("model", "info", "notes.txt").refusal
+    (tmp_path / "made" / "training.pt").touch()  # some keep their optimizer's state there
+    (tmp_path / "made" / "dict.txt").touch()
+    assert ask("model", "info", "made").code == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("roberta.large", "roberta.large, FacebookAI/roberta-large on the model hub, is in no folder or cache here"),
+        ("FacebookAI/roberta-large@main", "FacebookAI/roberta-large@main is in no folder or cache here"),
+        ("roberta-large", "There is no model folder 'roberta-large'. On the model hub it is FacebookAI/roberta-large."),
+    ],
+)
+def test_without_the_hub_there_is_one_line_and_not_its_clients_tries(asked: str, said: str, tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # a port that nobody listens at
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{deaf.getsockname()[1]}", "HF_HUB_OFFLINE": "0"}
+        refused = call(tmp_path, "model", "info", asked, **hub)
+    assert (refused.code, refused.refusal[: len(said)]) == (3, said)
 
 
 def test_a_list_of_no_models_names_the_folder(models: Path, ask: Ask) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-
 from pipelines.errors import InputError
 from pipelines.roberta.config import read_json
+from pipelines.roberta.download import hub_file
 from pipelines.roberta.fairseq.dictionary import MAX_TEXT_BYTES, read_text
 
 END_OF_TEXT = "<|endoftext|>"
@@ -60,7 +59,7 @@ def find_bpe(asked: Path | None, places: Iterable[Path]) -> Path:
             if (place / name).is_file():
                 return place / name
     try:
-        return Path(hf_hub_download(HUB_ID, "merges.txt"))
+        return hub_file(HUB_ID, "merges.txt")
     except Exception as error:  # the hub's client raises its own errors and those of the HTTP library under it
         raise InputError("There is no vocab.bpe with the checkpoint, and the model hub gave none.", _HOW) from error
 
