@@ -169,6 +169,24 @@ def test_winograd_schemas_as_they_are_published(tmp_path: Path) -> None:
     assert found[0]["text"] == "_The mill_ stopped because of [it]. Why?"
     assert [one["candidates"] for one in found] == [["The mill", "mill"]] * 2
     assert [one["answer"] for one in found] == [True, False]
+    elsewhere = {**line, "target": {**target, "span2_text": "of"}}, {**line, "target": {**target, "span2_index": 4}}
+    found = list(make.superglue("\n".join(map(json.dumps, elsewhere))))
+    assert [one["text"] for one in found] == [line["text"], "_The mill_ stopped because of [it]. Why?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Madonna fired her trainer because she slept.", ["her trainer"]),
+        ("He saw a man juggling, and the sleeping boy of Mr. Ferrer.", ["a man", "the sleeping boy", "Mr. Ferrer"]),
+        ("They said Emma's mother was there. Well done, Ann Lee!", ["Emma", "Ann Lee"]),
+        ("I read the very long and the one that was too long to be a phrase here.", ["the one", "a phrase here"]),
+        ("The of it.", []),
+        ("", []),
+    ],
+)
+def test_what_looks_like_a_noun_phrase(text: str, found: list[str]) -> None:
+    assert example("make_wsc").phrases(text) == found
 
 
 def test_published_data_goes_through(models: Models, test_data: Path, tmp_path: Path, ask: Ask) -> None:
