@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.errors import InputError
 from pipelines.spec import Storage
 
 Vectors = npt.NDArray[np.float32]
@@ -63,21 +64,49 @@ def dequantize(table: pa.Table | pa.RecordBatch, column: str = "embedding") -> V
     """The vectors of a column as float32, however they are stored, from what the table itself says.
 
     int8 needs the column's scales in the table too. Of bits it makes 1 and -1. *Shape:* ``[rows, width]``. Raises
-    ValueError where the column holds no vectors, KeyError where it or its scales are not there.
+    InputError where the column or its scales are not there, once, or it holds no vectors, naming the columns that do.
     """
-    values = table[column].combine_chunks() if isinstance(table, pa.Table) else table[column]
+    values = _column(table, column)
     kind = values.type
-    if not pa.types.is_fixed_size_list(kind):
-        raise ValueError(f"column {column!r} is of type {kind}, wanted lists of one size")
+    if not _holds_vectors(kind):
+        raise InputError(f"Column {column!r} is of type {kind}, wanted lists of one size.", _other_vectors(table))
     numbers = values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), kind.list_size)
     if pa.types.is_uint8(kind.value_type):
         return np.unpackbits(numbers, axis=1).astype(np.float32) * 2 - 1
     if pa.types.is_int8(kind.value_type):
-        scales = table[column + SCALE].to_numpy()
+        scales = _column(table, column + SCALE).to_numpy(zero_copy_only=False)
         return cast("Vectors", numbers.astype(np.float32) * scales[:, None].astype(np.float32))
-    if not pa.types.is_floating(kind.value_type):
-        raise ValueError(f"column {column!r} holds lists of {kind.value_type}, no vectors")
     return cast("Vectors", numbers.astype(np.float32))
+
+
+def _column(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
+    if not isinstance(table, pa.Table | pa.RecordBatch):
+        raise InputError(
+            f"The table is of type {type(table).__name__}, wanted one of pyarrow.", "Give pq.read_table(…)."
+        )
+    count = table.schema.names.count(name)
+    if count != 1:
+        found = f"{count} columns {name!r}" if count else f"no column {name!r}"
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in table.schema.names:
+            raise InputError(f"The table has {found}, the scales of its int8.", "Read that column too.")
+        raise InputError(f"The table has {found}.", _other_vectors(table))
+    values = table[name]
+    return values.combine_chunks() if isinstance(table, pa.Table) else values
+
+
+def _holds_vectors(kind: pa.DataType) -> bool:
+    if not pa.types.is_fixed_size_list(kind):
+        return False
+    value = kind.value_type
+    return bool(pa.types.is_uint8(value) or pa.types.is_int8(value) or pa.types.is_floating(value))
+
+
+def _other_vectors(table: pa.Table | pa.RecordBatch) -> str:
+    """What to pass instead, or what there is where nothing of it holds vectors."""
+    names = [field.name for field in table.schema if _holds_vectors(field.type)]
+    if names:
+        return f"Columns of vectors are {', '.join(names)}: name one, dequantize(table, {names[0]!r})."
+    return f"No column has any, there are: {', '.join(table.schema.names) or 'none'}."
 
 
 def normalized(vectors: Vectors) -> Vectors:

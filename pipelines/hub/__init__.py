@@ -10,9 +10,10 @@
 For a corpus there is ``penstock run``. docs/by_hand.md has every function, and what differs from the original.
 """
 
-from pipelines.hub.batches import TokensError, collate_tokens
+from pipelines.hub.arguments import ArgumentError, TokensError
+from pipelines.hub.batches import collate_tokens
 from pipelines.hub.heads import ClassificationHead
 from pipelines.hub.roberta import Roberta
 from pipelines.hub.words import Word
 
-__all__ = ["ClassificationHead", "Roberta", "TokensError", "Word", "collate_tokens"]
+__all__ = ["ArgumentError", "ClassificationHead", "Roberta", "TokensError", "Word", "collate_tokens"]

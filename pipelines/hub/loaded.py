@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pipelines.errors import InputError, SurroundingsError
+from pipelines.hub.arguments import checked_text
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import EncoderConfig
 from pipelines.roberta.encoder import Encoder
@@ -45,7 +46,8 @@ class Loaded:
 
 def load(source: str, device: str, dtype: str) -> Loaded:
     """Find and load a checkpoint. Raises InputError and SurroundingsError, as :meth:`Roberta.load` says."""
-    place, numbers = _device(device), _dtype(dtype)
+    checked_text(source, "The model")
+    place, numbers = _device(checked_text(device, "The device")), _dtype(dtype)
     if numbers is Dtype.INT8 and not takes_int8(place):
         raise SurroundingsError("int8 is computed on CPUs only, by a torch built with oneDNN.", "Take bfloat16.")
     model = find(resolve(source, Path()))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.errors import DocumentError, InputError
+from pipelines.hub.arguments import checked_count, checked_text, checked_texts
 from pipelines.hub.batches import collate_tokens, token_batch
 from pipelines.hub.loaded import Loaded
 from pipelines.readings.mask_texts import around_mask, fill
@@ -28,9 +29,8 @@ from pipelines.roberta.states import LAST_TOKENS
 
 def fill_mask(loaded: Loaded, head: LMHead, text: str, topk: int) -> list[tuple[str, float, str]]:
     """The filled text, its probability and the token, of the best ``topk``, as :meth:`Roberta.fill_mask` says."""
-    if topk < 1:
-        raise ValueError(f"topk is {topk}, wanted at least 1.")
-    before, after = (bare(loaded.tokenizer, side) for side in around_mask(text))
+    topk = checked_count(topk, "topk")
+    before, after = (bare(loaded.tokenizer, side) for side in around_mask(checked_text(text, "The text")))
     begin, _, end = loaded.tokenizer.around
     row = torch.from_numpy(np.array([*begin, *before, _mask(loaded), *after, *end], np.int64))
     states = loaded.encoder.forward(token_batch(row, loaded.config).rows, LAST_TOKENS)
@@ -45,9 +45,10 @@ def fill_mask(loaded: Loaded, head: LMHead, text: str, topk: int) -> list[tuple[
 
 def weigh_pronoun(loaded: Loaded, head: LMHead, marked: str, candidates: Sequence[str] | None) -> Weighed:
     """How likely each candidate, and the query, is in the pronoun's place, as :meth:`Roberta.weigh_pronoun` says."""
-    sentence = parse_pronoun_sentence(marked)
+    sentence = parse_pronoun_sentence(checked_text(marked, "The sentence"))
+    given = None if candidates is None else checked_texts(candidates, "the candidates")
     query = None if sentence.query is None else cleaned_query(sentence.query)
-    chosen = rivals(noun_phrases(sentence.text) if candidates is None else candidates, query)
+    chosen = rivals(noun_phrases(sentence.text) if given is None else given, query)
     if not chosen:
         raise DocumentError(
             "There is no candidate for the pronoun" + ("." if query is None else f" beside {query!r}."),

@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.errors import InputError
 from pipelines.hub import loaded as loading
+from pipelines.hub.arguments import ArgumentError, TokensError, checked_count, checked_text, checked_tokens
 from pipelines.hub.batches import token_batch
 from pipelines.hub.heads import ClassificationHead, own_heads
 from pipelines.hub.loaded import Loaded
@@ -25,6 +26,7 @@ from pipelines.hub.masks import fill_mask, weigh_pronoun
 from pipelines.hub.words import Word, aligned_words
 from pipelines.readings.pronoun_sentences import Weighed
 from pipelines.roberta.checkpoint import described
+from pipelines.roberta.failures import is_out_of_memory
 from pipelines.roberta.lm_head import LMHead
 from pipelines.roberta.sentences import decode, encode
 from pipelines.roberta.states import LAST_FIRST, LAST_TOKENS, Needs
@@ -67,8 +69,10 @@ class Roberta:
 
         Nothing is stripped or cut, no blank is put before: ``world`` and `` world`` are two words. Literal ``</s>`` or
         ``<mask>`` in a text are text. *Shape:* int64 ``[tokens]``, on the CPU. Raises DocumentError for a text with
-        half a surrogate pair.
+        half a surrogate pair, ArgumentError, a ValueError, for what is no text.
         """
+        for text in (sentence, *more):
+            checked_text(text, "A sentence")
         ids = encode(self._loaded.tokenizer, [sentence, *more], separator=not no_separator)
         return torch.from_numpy(ids.astype(np.int64))
 
@@ -76,12 +80,15 @@ class Roberta:
         """The sentence that ids stand for, or a list of them where two ``</s>`` meet. *Shape:* ``[tokens]``.
 
         ``<mask>`` and ``<unk>`` stay in the text, ``<pad>`` is left out (fairseq fails on it), and a pair with an empty
-        side is two sentences (fairseq makes three). Raises ValueError for ids that stand for no text.
+        side is two sentences (fairseq makes three). Raises TokensError, a ValueError, for ids that stand for no text.
         """
-        if tokens.dim() != 1:
-            raise ValueError(f"Tokens have shape {list(tokens.shape)}, wanted one row: decode them one by one.")
+        if checked_tokens(tokens).dim() != 1:
+            raise TokensError(f"Tokens have shape {list(tokens.shape)}, wanted one row.", "Decode them one by one.")
         tokenizer, pieces = self._loaded.tokenizer, self._loaded.pieces
-        sentences = decode(tokenizer, pieces, tokens.tolist(), padding=self.config.pad_token_id)
+        try:
+            sentences = decode(tokenizer, pieces, tokens.tolist(), padding=self.config.pad_token_id)
+        except ValueError as error:
+            raise TokensError(str(error), "Give ids that encode() of this model makes.") from error
         return sentences[0] if len(sentences) == 1 else sentences
 
     @overload
@@ -127,15 +134,24 @@ class Roberta:
         """Add a head with random weights, for :meth:`predict`; it is ``heads[name]``, a module to be trained or loaded.
 
         ``embedding_size`` is that of the vectors it reads, which the model decides (fairseq takes any and uses none).
-        A head of that name is replaced, with a warning. Raises ValueError for sizes that cannot be.
+        A head of that name is replaced, with a warning. Raises ArgumentError, a ValueError, for sizes that cannot be.
         """
-        if embedding_size not in (None, self.config.hidden_size):
-            raise ValueError(f"embedding_size is {embedding_size}, the model's vectors have {self.config.hidden_size}.")
-        if num_classes < 1 or (inner_dim is not None and inner_dim < 1):
-            raise ValueError(f"num_classes is {num_classes} and inner_dim {inner_dim}, wanted at least 1.")
-        if name in self.heads:
+        hidden = self.config.hidden_size
+        if embedding_size is not None and checked_count(embedding_size, "embedding_size") != hidden:
+            raise ArgumentError(
+                f"embedding_size is {embedding_size}, the model's vectors have {hidden}.", "Leave it out, or give that."
+            )
+        inner = None if inner_dim is None else checked_count(inner_dim, "inner_dim")
+        classes = checked_count(num_classes, "num_classes")
+        if checked_text(name, "The name of the head") in self.heads:
             warnings.warn(f"There was a head {name!r} already; it is replaced.", stacklevel=2)
-        self.heads[name] = ClassificationHead(self.config.hidden_size, num_classes, inner_dim).to(self.device)
+        try:
+            self.heads[name] = ClassificationHead(hidden, classes, inner).to(self.device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            found = f"num_classes is {classes}" + (f" and inner_dim {inner}" if inner else "")
+            raise ArgumentError(f"{found}: no memory holds such a head.", "Give smaller numbers.") from error
 
     def predict(self, head: str, tokens: torch.Tensor, return_logits: bool = False) -> torch.Tensor:
         """A head's log probabilities, or its scores before the softmax. *Shape:* ``[rows, classes]``.
@@ -144,7 +160,7 @@ class Roberta:
         names; ``model.labels`` names its classes). *Shape:* tokens ``[tokens]`` or, padded, ``[rows, tokens]``. Raises
         InputError for an unknown head, naming those there are, TokensError as :meth:`extract_features` does.
         """
-        if head not in self.heads:
+        if checked_text(head, "The head") not in self.heads:
             found = ", ".join(map(repr, self.heads)) or "no head for classes"
             raise InputError(
                 f"{self.model.source} has no head {head!r}, it has {found}: it is {described(self.model)}.",

@@ -10,6 +10,7 @@ import torch
 
 from pipelines.features.word_alignment import align, joined_words, with_special
 from pipelines.features.word_split import split_words
+from pipelines.hub.arguments import checked_texts
 from pipelines.hub.batches import token_batch
 from pipelines.hub.loaded import Loaded
 from pipelines.roberta.sentences import bare
@@ -37,7 +38,10 @@ def aligned_words(loaded: Loaded, sentence: str | Sequence[str], layers: Sequenc
 
     *Shape:* of a vector ``[layers, hidden]``. Raises as :meth:`Roberta.extract_features_aligned_to_words` says.
     """
-    text, places = (sentence, split_words(sentence)) if isinstance(sentence, str) else joined_words(sentence)
+    if isinstance(sentence, str):
+        text, places = sentence, split_words(sentence)
+    else:
+        text, places = joined_words(checked_texts(sentence, "the words"))
     before, _, after = loaded.tokenizer.around
     ids = bare(loaded.tokenizer, text)
     batch = token_batch(torch.from_numpy(np.array([*before, *ids, *after], np.int64)), loaded.config)

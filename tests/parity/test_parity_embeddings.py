@@ -14,6 +14,7 @@ import torch
 from parity.conftest import documents
 
 from pipelines.documents import Batch
+from pipelines.errors import InputError
 from pipelines.extract import Extracted, Extractor
 from pipelines.features.vectors import dequantize
 from pipelines.opening.embeddings import VectorForm, embedding_features
@@ -110,10 +111,29 @@ def test_ranges_are_of_each_row_and_stored_with_it(encoder: Path, texts: list[st
     assert result.table.schema.field("embedding_a").type.value_type == pa.int8()
     whole = dequantize(result.table, "embedding_b")
     np.testing.assert_array_equal(dequantize(result.table.slice(5, 1), "embedding_b"), whole[5:6])
-    with pytest.raises(KeyError):
-        dequantize(result.table.drop_columns(["embedding_b_scale"]), "embedding_b")
-    with pytest.raises(ValueError, match="wanted lists of one size"):
-        dequantize(result.table, "n_tokens")
+
+
+@pytest.mark.parametrize(
+    ("column", "dropped", "said"),
+    [
+        (
+            "embedding",
+            [],
+            r"no column 'embedding'\. .* embedding_a, embedding_b: name one, dequantize\(table, 'embedding_a'",
+        ),
+        ("n_tokens", [], r"'n_tokens' is of type int32, wanted lists of one size\. .* embedding_a, embedding_b"),
+        ("embedding_b", ["embedding_b_scale"], r"no column 'embedding_b_scale', the scales of its int8\. Read that"),
+        ("embedding", ["embedding_a", "embedding_b"], r"No column has any, there are: id, embedding_a_scale, "),
+    ],
+)
+def test_a_column_without_vectors_is_refused_with_those_that_have_some(
+    column: str, dropped: list[str], said: str, encoder: Path, texts: list[str]
+) -> None:
+    result, _ = extract(encoder, texts[:2], ("a=mean", "b=cls"), VectorForm(storage=Storage.INT8))
+    table = result.table.drop_columns(dropped)
+    for rows in (table, table.to_batches()[0]):
+        with pytest.raises(InputError, match=said):
+            dequantize(rows, column)
 
 
 @pytest.mark.parametrize("stride", [0, 7])

@@ -12,7 +12,7 @@ from parity.lm_models import add_lm_head
 from unit.odd_strings import SLOW_FUZZ_STRINGS, odd_strings
 
 from pipelines.errors import DocumentError, InputError
-from pipelines.hub import ClassificationHead, Roberta, TokensError, collate_tokens
+from pipelines.hub import ArgumentError, ClassificationHead, Roberta, TokensError, collate_tokens
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,9 @@ def test_rows_of_ids_become_a_batch(roberta: Roberta) -> None:
         (torch.tensor([[0, 5, 2], [1, 1, 1]]), "A row has no tokens"),
         (torch.tensor([0, 600, 2]), "An id is not in 0 to 599"),
         (torch.tensor([0, -1, 2]), "An id is not in 0 to 599"),
-        (torch.tensor([0.0, 2.0]), "wanted whole numbers"),
-        (torch.zeros((1, 1, 3), dtype=torch.int64), "wanted whole numbers, 1-D or 2-D"),
+        (torch.tensor([0.0, 2.0]), "a tensor of torch.float32 and shape .2., wanted whole numbers"),
+        (torch.tensor([True]), "wanted whole numbers"),
+        (torch.zeros((1, 1, 3), dtype=torch.int64), "wanted 1-D or 2-D"),
     ],
 )
 def test_ids_that_the_model_cannot_take_are_value_errors(roberta: Roberta, tokens: torch.Tensor, found: str) -> None:
@@ -93,10 +94,63 @@ def test_a_registered_head_can_be_trained_on_what_the_encoder_gives(bare: Robert
     with pytest.warns(UserWarning, match="head 'topic' already"):
         bare.register_classification_head("topic", 5, embedding_size=64, inner_dim=7)
     assert bare.predict("topic", batch).shape == (2, 5)
-    for sizes in ({"num_classes": 0}, {"num_classes": 2, "embedding_size": 65}, {"num_classes": 2, "inner_dim": 0}):
-        with pytest.raises(ValueError, match=r"is \d+"):
-            bare.register_classification_head("other", **sizes)
-    assert "other" not in bare.heads
+
+
+NOT_TEXT, NOT_IDS = "wanted a text. Give", "wanted a tensor of ids. encode"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda hand: hand.encode(5), f"A sentence is 5, {NOT_TEXT}"),
+        (lambda hand: hand.encode("a", None), f"A sentence is None, {NOT_TEXT}"),
+        (lambda hand: hand.encode(["a"]), f"A sentence is of type list, {NOT_TEXT}"),
+        (lambda hand: hand.decode("x"), f"Tokens: found 'x', {NOT_IDS}"),
+        (lambda hand: hand.decode([0, 2]), f"Tokens: found of type list, {NOT_IDS}"),
+        (lambda hand: hand.decode(torch.tensor([0.5])), "wanted whole numbers"),
+        (
+            lambda hand: hand.decode(torch.tensor([0, 99999])),
+            "There is no token 99999 in a vocabulary of 600. Give ids",
+        ),
+        (lambda hand: hand.extract_features("abc"), f"Tokens: found 'abc', {NOT_IDS}"),
+        (lambda hand: hand.extract_features(None), f"Tokens: found None, {NOT_IDS}"),
+        (lambda hand: hand.extract_features_aligned_to_words(5), "the words are 5, wanted several texts. Give"),
+        (lambda hand: hand.extract_features_aligned_to_words(["a", 5]), f"Number 2 of the words is 5, {NOT_TEXT}"),
+        (lambda hand: hand.predict(hand.encode("a"), "x"), f"The head is a tensor of torch.int64 and .*{NOT_TEXT}"),
+        (lambda hand: hand.predict([], hand.encode("a")), f"The head is of type list, {NOT_TEXT}"),
+        (lambda hand: hand.predict("calm", "a text"), f"Tokens: found 'a text', {NOT_IDS}"),
+        (lambda hand: hand.fill_mask(None), f"The text is None, {NOT_TEXT}"),
+        (lambda hand: hand.fill_mask("<mask>", topk=0), "topk is 0, wanted at least 1. Give"),
+        (lambda hand: hand.fill_mask("<mask>", topk="5"), "topk is '5', wanted at least 1. Give"),
+        (lambda hand: hand.disambiguate_pronoun(3), f"The sentence is 3, {NOT_TEXT}"),
+        (lambda hand: hand.disambiguate_pronoun("[it]", "a mill"), "the candidates are 'a mill', wanted several texts"),
+        (lambda hand: hand.disambiguate_pronoun("[it]", ["a", 1]), f"Number 2 of the candidates is 1, {NOT_TEXT}"),
+        (lambda hand: hand.register_classification_head("x", 0), "num_classes is 0, wanted at least 1. Give"),
+        (lambda hand: hand.register_classification_head("x", "two"), "num_classes is 'two', wanted"),
+        (lambda hand: hand.register_classification_head("x", True), "num_classes is True, wanted"),
+        (lambda hand: hand.register_classification_head("x", 2**31 - 1, inner_dim=2**31 - 1), "no memory holds"),
+        (lambda hand: hand.register_classification_head("x", 2, inner_dim=0), "inner_dim is 0, wanted"),
+        (
+            lambda hand: hand.register_classification_head("x", 2, embedding_size=65),
+            "embedding_size is 65, the model's",
+        ),
+        (lambda hand: hand.register_classification_head(None, 2), f"The name of the head is None, {NOT_TEXT}"),
+        (lambda hand: Roberta.load(5), f"The model is 5, {NOT_TEXT}"),
+        (lambda hand: Roberta.load(hand.model.path, device=None), f"The device is None, {NOT_TEXT}"),
+        (lambda hand: collate_tokens(["a"]), f"Row 0: found 'a', {NOT_IDS}"),
+        (lambda hand: collate_tokens([torch.zeros((1, 2), dtype=torch.int64)]), "Row 0 has shape"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_one_line(
+    roberta: Roberta, call: Callable[[Roberta], object], said: str
+) -> None:
+    roberta.heads.setdefault("calm", ClassificationHead(64, 2))
+    with pytest.raises(ValueError, match=said) as caught:
+        call(roberta)
+    assert isinstance(caught.value, ArgumentError)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+    assert "x" not in roberta.heads
 
 
 def test_a_checkpoint_s_classifier_goes_by_the_names_of_fairseq(
@@ -126,8 +180,6 @@ def test_a_mask_is_filled(roberta: Roberta) -> None:
     assert len(everything) == 600
     assert sum(probability for _, probability, _ in everything) == pytest.approx(1, abs=1e-4)
     assert {"<s>", "</s>", "<pad>", "<mask>"} <= {token for _, _, token in everything}
-    with pytest.raises(ValueError, match="topk is 0"):
-        roberta.fill_mask("<mask>", topk=0)
     with pytest.raises(DocumentError, match="2 times"):
         roberta.fill_mask("<mask><mask>")
     with pytest.raises(TokensError, match="maximum length"):
