@@ -51,7 +51,10 @@ def _feature(model: ModelRef, name: str | None, top_k: int, thresholds: Sequence
     if problem is Problem.MULTI_LABEL:
         return multi_labels_feature(model, name, MultiLabelsOptions(_thresholds(thresholds, model)))
     if top_k > len(model.labels):
-        raise UsageError(f"--top-k {top_k} is more than the {len(model.labels)} classes of {model.source}.")
+        raise UsageError(
+            f"--top-k {top_k} is more than the {len(model.labels)} classes of {model.source}.",
+            f"Use at most {len(model.labels)}.",
+        )
     return labels_feature(model, name, LabelsOptions(top_k))
 
 

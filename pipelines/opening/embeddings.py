@@ -41,6 +41,36 @@ def embedding_features(
     return tuple(dict.fromkeys(features))
 
 
+def check_form(form: VectorForm, *, embeddings: bool, tokens: str | None) -> None:
+    """Whether the vectors that are asked for, ``embeddings`` or those of the option ``tokens``, can have such a form.
+
+    Raises UsageError, naming all that is in the way at once.
+    """
+    of_documents = {"--dimensions": form.dimensions is not None, "--normalize": form.normalize}
+    wrong = [] if embeddings else [option for option, given in of_documents.items() if given]
+    out, stored = _listed(wrong), f"--vectors {form.storage}"
+    if tokens is None:
+        if not embeddings and form.storage is not Storage.FLOAT32:
+            wrong.append(stored)
+        if wrong:
+            are, them = ("is", "it") if len(wrong) == 1 else ("are", "them")
+            message = f"{_listed(wrong)} {are} about embeddings, of which none is asked for."
+            raise UsageError(message, f"Add --embed, or leave {them} out.")
+        return
+    hint = f"Leave {out} out, or add --embed to have vectors of documents as well."
+    if form.storage not in (Storage.FLOAT32, Storage.FLOAT16):
+        wrong.append(stored)
+        hint = f"Leave {out} out, and use --vectors float32 or float16." if out else "Use float32 or float16."
+    if wrong:
+        what = "that is" if len(wrong) == 1 else "these are"
+        raise UsageError(f"{tokens} cannot be had with {_listed(wrong)}: {what} for one vector per document.", hint)
+
+
+def _listed(options: Sequence[str]) -> str:
+    *others, last = options or ("",)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def sentence_limit(asked: Sequence[str], model: ModelRef) -> int | None:
     """The most tokens that a model of sentence-transformers was made for, where its own embedding is asked for."""
     if not any(_is_auto(text) for text in asked):

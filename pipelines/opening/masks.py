@@ -35,7 +35,10 @@ def fill_mask_features(count: int, model: ModelRef, *, pairs: bool) -> tuple[Fea
         raise UsageError("--fill-mask cannot be had with --pair-column: the mask is in one text.", "Leave one out.")
     config = _check(model)
     if count > config:
-        raise UsageError(f"--fill-mask {count} is more than the {config:,} tokens that {model.source} knows.")
+        raise UsageError(
+            f"--fill-mask {count} is more than the {config:,} tokens that {model.source} knows.",
+            f"Use at most {config}.",
+        )
     return (fill_mask_feature(model, FillMaskOptions(count)),)
 
 

@@ -11,14 +11,14 @@ from pipelines.corpus import CorpusOptions, discover
 from pipelines.errors import UsageError
 from pipelines.opening.answers import AskedAnswers, answer_features, check_stride
 from pipelines.opening.classifiers import classifier_features
-from pipelines.opening.embeddings import VectorForm, embedding_features, sentence_limit
+from pipelines.opening.embeddings import VectorForm, check_form, embedding_features, sentence_limit
 from pipelines.opening.questions import AskedQuestions, question_features
 from pipelines.opening.spans import AskedSpans, span_features
 from pipelines.opening.token_vectors import TokenVectors, token_features
 from pipelines.opening.zero_shot import check_room
 from pipelines.roberta.checkpoint import CONFIG_FILE, find
 from pipelines.roberta.config import parse_config, read_json
-from pipelines.spec import TRUNCATED, Dtype, FeatureSpec, Long, LongTexts, ModelRef, Pooling, RunSpec, Storage
+from pipelines.spec import TRUNCATED, Dtype, FeatureSpec, Long, LongTexts, ModelRef, Pooling, RunSpec
 
 DEFAULT_MAX_TOKENS = 512
 SPECIAL_TOKENS, SPECIAL_TOKENS_OF_PAIRS = 2, 4
@@ -89,13 +89,10 @@ def make_spec(request: Request) -> RunSpec:
 
 
 def _features(request: Request, model: ModelRef) -> tuple[FeatureSpec, ...]:
-    tokens = request.token_vectors != TokenVectors()
+    tokens = request.token_vectors.option
     others = request.classify, tokens, request.spans.models, request.answers.models, request.questions.any
     embed = request.embed or (() if any(others) else (str(Pooling.MEAN),))
-    if not embed and request.vectors != VectorForm(storage=request.vectors.storage if tokens else Storage.FLOAT32):
-        raise UsageError(
-            "--dimensions, --normalize and --vectors are about embeddings, of which none is asked for.", "Add --embed."
-        )
+    check_form(request.vectors, embeddings=bool(embed), tokens=tokens)
     pairs = request.corpus.pair_column is not None
     layers = parse_config(read_json(Path(model.path) / CONFIG_FILE), model.path).num_hidden_layers
     return (

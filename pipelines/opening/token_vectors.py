@@ -10,7 +10,6 @@ from pipelines.opening.layers import LAYERS_GRAMMAR, parse_layers, stored_layer
 from pipelines.spec import (
     FeatureSpec,
     ModelRef,
-    Storage,
     TokensOptions,
     WordsOptions,
     WordSource,
@@ -30,6 +29,11 @@ class TokenVectors:
     tokens: str | None = None
     words: str | None = None
 
+    @property
+    def option(self) -> str | None:
+        """The first option that asks for some."""
+        return "--tokens" if self.tokens is not None else "--words" if self.words is not None else None
+
 
 def token_features(
     asked: TokenVectors, model: ModelRef, form: VectorForm, *, layers: int, pairs: bool
@@ -37,16 +41,10 @@ def token_features(
     """The token features of a run, for an encoder of so many ``layers``. Raises UsageError for what cannot be had."""
     if asked == TokenVectors():
         return ()
-    option = "--words" if asked.tokens is None else "--tokens"
     if pairs:
         raise UsageError(
-            f"{option} cannot be had with --pair-column: its characters are those of one text.",
+            f"{asked.option} cannot be had with --pair-column: its characters are those of one text.",
             "Make a run of its own for it, without --pair-column.",
-        )
-    if form.storage not in (Storage.FLOAT32, Storage.FLOAT16):
-        raise UsageError(
-            f"{option} cannot be had with --vectors {form.storage}: that is for one vector per document.",
-            "Use float32 or float16.",
         )
     features = []
     if asked.tokens is not None:

@@ -32,8 +32,10 @@ def text_list(value: Any, what: str) -> list[str]:
             raise DocumentError(f"The {what} are text that is no JSON, wanted a list of texts.") from error
     if isinstance(value, dict):
         value = value.get("text")
-    if not isinstance(value, list) or not value:
-        found = "none" if value is None or value == [] else _KINDS.get(type(value), "text")
+    if value == []:
+        raise DocumentError(f"The {what} are an empty list, wanted at least one text.")
+    if not isinstance(value, list):
+        found = "null or missing" if value is None else _KINDS.get(type(value), "text")
         raise DocumentError(f"The {what} are {found}, wanted a list of texts.")
     texts = []
     for number, item in enumerate(value, start=1):

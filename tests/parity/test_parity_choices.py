@@ -158,8 +158,10 @@ def test_race_is_read_as_fairseq_read_it(choosers: dict[str, dict[str, Path]], t
 @pytest.mark.parametrize(
     ("attached", "detail"),
     [
-        ({"choices": None}, "The choices are none, wanted a list of texts."),
-        ({"choices": []}, "The choices are none, wanted a list of texts."),
+        ({"choices": None}, "The choices are null or missing, wanted a list of texts."),
+        ({}, "The choices are null or missing, wanted a list of texts."),
+        ({"choices": []}, "The choices are an empty list, wanted at least one text."),
+        ({"choices": '{"text": []}'}, "The choices are an empty list, wanted at least one text."),
         ({"choices": "a, b"}, "The choices are text that is no JSON, wanted a list of texts."),
         ({"choices": 3}, "The choices are a number, wanted a list of texts."),
         ({"choices": ["a", 3]}, "Number 2 of the choices is a number, wanted a text."),

@@ -123,7 +123,7 @@ def test_what_a_head_cannot_do_is_refused(classifier: Path, regressor: Path, tmp
     model = find(str(classifier))
     cases: list[tuple[dict[str, Any], str]] = [
         ({"thresholds": ("0.3",)}, "no multi-label classifier"),
-        ({"top_k": 9}, "more than the 3 classes"),
+        ({"top_k": 9}, r"--top-k 9 is more than the 3 classes of .*\. Use at most 3\."),
     ]
     for more, message in cases:
         with pytest.raises(UsageError, match=message):

@@ -156,7 +156,7 @@ def test_pronouns_are_those_of_transformers(model_type: str, fillers: dict[str, 
         ("_a_ and _b_ [it].", ["a"], "The sentence has 2 _queries_ between underscores, wanted one."),
         ("[It] turns.", [" "], "There is no candidate for the pronoun."),
         ("The _mill_: [it] turns.", ["the mill"], "There is no candidate for the pronoun beside 'mill'."),
-        ("[It] turns.", None, "The candidates are none, wanted a list of texts."),
+        ("[It] turns.", None, "The candidates are null or missing, wanted a list of texts."),
     ],
 )
 def test_a_sentence_that_cannot_be_asked_is_set_aside_alone(

@@ -164,7 +164,7 @@ def test_a_model_that_cannot_answer_is_refused_with_what_it_has(
             *("choices", AskedQuestions(choice=AskedChoice("self")), (CHOICES,), {"long": LongTexts(Long.WINDOW)}),
             "tear questions from their choices",
         ),
-        ("filler", AskedQuestions(fill_mask=10**6), (), {}, "--fill-mask 1000000 is more than"),
+        ("filler", AskedQuestions(fill_mask=10**6), (), {}, "filler knows. Use at most 600."),
         ("filler", AskedQuestions(fill_mask=1), (), {"pair_column": "article"}, "cannot be had with --pair-column"),
         ("filler", AskedQuestions(), (CANDIDATES,), {}, "Add --disambiguate"),
         (

@@ -25,6 +25,7 @@ from pipelines.features import token_states
 from pipelines.features.embedding import mixed
 from pipelines.features.words import used_words
 from pipelines.opening.embeddings import VectorForm
+from pipelines.opening.questions import AskedQuestions
 from pipelines.opening.request import Request, make_spec
 from pipelines.opening.token_vectors import TokenVectors
 from pipelines.parts import schema
@@ -210,8 +211,24 @@ REFUSED = [
     (("last", None), {"pair": "pair"}, "--tokens cannot be had with --pair-column"),
     ((None, "split"), {"vectors": VectorForm(storage=Storage.INT8)}, "--words cannot be had with --vectors int8"),
     (("last", None), {"vectors": VectorForm(storage=Storage.BINARY), "embed": ("mean",)}, "--vectors binary"),
-    (("last", None), {"vectors": VectorForm(normalize=True)}, "about embeddings, of which none is asked for"),
-    (("last", None), {"vectors": VectorForm(dimensions=8)}, "about embeddings, of which none is asked for"),
+    (
+        *(("last", None), {"vectors": VectorForm(normalize=True)}),
+        "--tokens cannot be had with --normalize: that is for one vector per document. Leave --normalize out, or add",
+    ),
+    (
+        *(("last", "split"), {"vectors": VectorForm(8, True, Storage.INT8)}),
+        "--tokens cannot be had with --dimensions, --normalize and --vectors int8: these are for one vector per "
+        "document. Leave --dimensions and --normalize out, and use --vectors float32 or float16.",
+    ),
+    (
+        *(("last", None), {"vectors": VectorForm(8, True, Storage.INT8), "embed": ("mean",)}),
+        "--tokens cannot be had with --vectors int8: that is for one vector per document. Use float32 or float16.",
+    ),
+    (
+        *((None, None), {"vectors": VectorForm(8, storage=Storage.FLOAT16), "questions": AskedQuestions(fill_mask=1)}),
+        "--dimensions and --vectors float16 are about embeddings, of which none is asked for. Add --embed, or leave "
+        "them out.",
+    ),
     (("3", None), {}, "--tokens 3: there is no layer 3, the model has 2"),
     (("", None), {}, "--tokens : '' is no layer"),
     (("2..1", None), {}, "layers from 2 to 1 are none"),

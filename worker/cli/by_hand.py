@@ -76,7 +76,7 @@ def decode(ids: tuple[str, ...], model: str, **flags: Any) -> None:
         if not word.isdecimal() or not word.isascii():
             raise UsageError(f"{word[:60]!r} is no id.", "Wanted whole numbers.")
     tokenizer, padding = _tokenizer(model)
-    with _refused():
+    with _refused("Give ids that `penstock encode` prints with this model."):
         sentences = decoded(tokenizer, Pieces(tokenizer), [int(word) for word in words], padding=padding)
     emit({"texts": sentences}, "\n".join(sentences), as_json=flags["as_json"])
 
@@ -206,12 +206,13 @@ def _standard_input() -> str:
 
 
 @contextmanager
-def _refused() -> Iterator[None]:
+def _refused(hint: str = "") -> Iterator[None]:
     """What is wrong with a text is, by hand, the person's to mend: there is no quarantine here."""
     try:
         yield
+    except InputError:
+        raise
     except DocumentError as error:
         raise InputError(error.message, error.hint) from error
-    except ValueError as error:  # ids that are too many, or that the model does not have
-        message = str(error)
-        raise InputError(message if message.endswith(".") else f"{message}.") from error
+    except ValueError as error:  # ids that stand for no text
+        raise InputError(str(error), hint) from error
