@@ -10,6 +10,7 @@ from pathlib import Path
 from pipelines.corpus import CorpusOptions, discover
 from pipelines.errors import UsageError
 from pipelines.opening.answers import AskedAnswers, answer_features, check_stride
+from pipelines.opening.attached import check_attached
 from pipelines.opening.classifiers import classifier_features
 from pipelines.opening.embeddings import VectorForm, check_form, embedding_features, sentence_limit
 from pipelines.opening.questions import AskedQuestions, question_features
@@ -85,6 +86,7 @@ def make_spec(request: Request) -> RunSpec:
         long=request.long,
     )
     _refuse_colliding_columns(spec)
+    check_attached(spec.corpus)
     return spec
 
 

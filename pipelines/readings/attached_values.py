@@ -29,7 +29,8 @@ def text_list(value: Any, what: str) -> list[str]:
         try:
             value = orjson.loads(value)
         except orjson.JSONDecodeError as error:
-            raise DocumentError(f"The {what} are text that is no JSON, wanted a list of texts.") from error
+            found = "text that is no JSON" if value.strip() else "an empty text"
+            raise DocumentError(f"The {what} are {found}, wanted a list of texts.") from error
     if isinstance(value, dict):
         value = value.get("text")
     if value == []:

@@ -160,6 +160,7 @@ def test_race_is_read_as_fairseq_read_it(choosers: dict[str, dict[str, Path]], t
     [
         ({"choices": None}, "The choices are null or missing, wanted a list of texts."),
         ({}, "The choices are null or missing, wanted a list of texts."),
+        ({"choices": " "}, "The choices are an empty text, wanted a list of texts."),
         ({"choices": []}, "The choices are an empty list, wanted at least one text."),
         ({"choices": '{"text": []}'}, "The choices are an empty list, wanted at least one text."),
         ({"choices": "a, b"}, "The choices are text that is no JSON, wanted a list of texts."),

@@ -73,13 +73,21 @@ def models(
     }
 
 
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A document with the columns that the table names."""
+    path = tmp_path_factory.mktemp("corpus") / "c.jsonl"
+    path.write_text(json.dumps({"text": "a", "parity": "odd", "choices": ["b"], "candidates": ["c"]}) + "\n")
+    return path
+
+
 def test_the_table_has_lines() -> None:
     assert len(TABLE) > 10
 
 
 @pytest.mark.parametrize(("flags", "model"), TABLE, ids=[f"{flags} ({model})" for flags, model in TABLE])
-def test_a_line_is_what_the_flags_make(flags: str, model: str, models: dict[str, Path], small_corpus: Path) -> None:
-    arguments = [str(small_corpus), "--out", "out", "--model", str(models[model]), *shlex.split(flags)]
+def test_a_line_is_what_the_flags_make(flags: str, model: str, models: dict[str, Path], corpus: Path) -> None:
+    arguments = [str(corpus), "--out", "out", "--model", str(models[model]), *shlex.split(flags)]
     given = run.make_context("run", arguments).params
     request = make_request(given, dtype=Dtype.FLOAT32, batch_documents=64, spool_to=Path("unused"))
     spec = make_spec(request)

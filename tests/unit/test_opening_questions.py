@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from parity.choice_models import add_choice_head
 from parity.lm_models import add_lm_head
+from pyarrow import csv
+from pyarrow import parquet as pq
 
 from pipelines.corpus import CorpusOptions
 from pipelines.errors import InputError, PenstockError, UsageError
@@ -192,6 +195,50 @@ def test_without_candidates_something_must_be_there_to_find_them(
     message = refused(InputError, corpus, models["filler"], AskedQuestions(disambiguate=True))
     assert "--candidates-column" in message
     assert "python -m spacy download no_such_model_of_spacy" in message
+
+
+@pytest.mark.parametrize("end", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("attached", "values", "said"),
+    [
+        (
+            CHOICES,
+            [1, 2],
+            "Column 'options' is no column of choices: the choices are a number, wanted a list of texts.",
+        ),
+        (CHOICES, [None, "Mill", "Pump"], "column of choices: the choices are text that is no JSON, wanted a list"),
+        (CHOICES, ["mill", '["mill"]'], None),
+        (CANDIDATES, ["[]", "[]"], "column of candidates: the candidates are an empty list, wanted at least one text."),
+        (CANDIDATES, [None, None], None),  # values may come later
+    ],
+)
+def test_a_column_that_never_holds_what_is_asked_of_it_is_refused(
+    end: str, attached: Attached, values: list[Any], said: str | None, models: Models, tmp_path: Path
+) -> None:
+    rows = pa.table({"text": ["a [it]"] * len(values), attached.column: values})
+    path = tmp_path / f"c.{end}"
+    if end == "parquet":
+        pq.write_table(rows, path)
+    elif end == "csv":
+        csv.write_csv(rows, path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
+    model, asked = models["choices"], AskedQuestions(choice=AskedChoice("self"))
+    if attached is CANDIDATES:
+        model, asked = models["filler"], AskedQuestions(disambiguate=True)
+    if said is None:
+        assert spec_of(path, model, asked, attached).corpus.attached == (attached,)
+        return
+    message = refused(InputError, path, model, asked, attached)
+    assert said in message
+    assert f" first 2 documents that have a value there. Name another with --{attached.role}-column." in message
+
+
+def test_a_context_is_a_text(models: Models, tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps({"text": "a", "options": ["x", "y"], "article": 5}) + "\n")
+    message = refused(InputError, path, models["choices"], AskedQuestions(choice=AskedChoice("self")), CHOICES, CONTEXT)
+    assert "Column 'article' is no column of context: the context is a number, wanted a text." in message
 
 
 def test_of_two_classes_the_other_one_contradicts(corpus: Path, models: Models) -> None:
