@@ -72,6 +72,7 @@ format: $(INSTALLED_DEV) ## write the code as make check wants it
 
 docs: $(INSTALLED) ## write the pages that are made from the code
 	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/pictures.py
 
 test: $(INSTALLED_DEV) ## every test that this machine can run
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope $(PYTEST_FLAGS)
