@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator
 from pipelines import __version__
 from pipelines.documents import Batch, items_digest
 from pipelines.extract import Extractor
+from pipelines.forecast import Forecast, Work
 from pipelines.parts.limit import Limit
 from pipelines.parts.manifest import seal
 from pipelines.parts.run_document import RunDocument
-from pipelines.parts.sink import PartMeta, commit
+from pipelines.parts.sink import PartMeta, commit, is_committed
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
 from pipelines.planning import Planner
 from pipelines.proof.process import NO_PROOF, ProofOptions, Prover
 
-OnPart = Callable[[int, int, int | None], None]
+OnPart = Callable[[int, int, int | None, Work | None], None]
 PROOF_POLL_S = 0.05
 
 
@@ -37,14 +38,15 @@ def run_inline(
 ) -> Summary:
     """Plan, extract, commit, prove and seal, batch by batch; a run that was begun is finished.
 
-    ``on_part`` is told documents, tokens and (once known) the total of documents after each part. With ``once`` equal
-    texts of a batch are computed once.
+    ``on_part`` is told documents, tokens, the total of documents (once known) and how much work is done and in all
+    after each part. With ``once`` equal texts of a batch are computed once.
     Raises whatever the corpus, the model or the storage raise; what is committed stays.
     """
     planner = Planner(store, document.spec)
     extractor = Extractor(document.spec, device=device, token_budget=token_budget, once=once)
+    forecast, documents = Forecast(document.spec.corpus, document.spec.max_tokens), 0
     with contextlib.closing(Prover(store, document, proof)) as prover:
-        for batch in _batches(planner):
+        for batch in _batches(planner, forecast):
             started = time.time()
             extracted = extractor.extract(batch)
             meta = PartMeta(
@@ -67,20 +69,25 @@ def run_inline(
             )
             commit(store, meta, extracted.table, extracted.rejects, extracted.warnings)
             totals = planner.plan.totals()
-            on_part(len(batch.items), extracted.tokens_used, totals.documents if totals else None)
+            documents += len(batch.items)
+            work = forecast.work(documents, complete=totals is not None)
+            on_part(len(batch.items), extracted.tokens_used, totals.documents if totals else None, work)
             prover.look(planner.plan)
         while (proved := prover.result(planner.plan)) is None:
             time.sleep(PROOF_POLL_S)
     return seal(store, document, max_quarantined=limit, dead={}, proof=proved)
 
 
-def _batches(planner: Planner) -> Iterator[Batch]:
-    """What is planned and not committed, then what is not planned, recorded on the way."""
+def _batches(planner: Planner, forecast: Forecast) -> Iterator[Batch]:
+    """What is planned and not committed, then what is not planned, recorded on the way; all of it is forecast."""
+    for entry in planner.plan.entries():
+        forecast.add(entry, done=is_committed(planner.store, entry.batch))
     for entry in planner.backlog():
         yield planner.read(entry)
     planner.close()
     if planner.plan.totals() is None:
         for batch in planner.fresh():
             planner.record([batch])
+            forecast.add(batch)
             yield batch
         planner.seal()

@@ -61,12 +61,12 @@ class ProgressBar:
         if self._bar:
             self._bar.stop()
 
-    def part(self, documents: int, tokens: int, total: int | None) -> None:
+    def part(self, documents: int, tokens: int, total: int | None, work: Work | None = None) -> None:
         """One more part of a run in this process; the other way to feed the bar."""
         self._inline_documents += documents
         self._inline_tokens += tokens
         counts = Counts("running", documents=self._inline_documents, tokens=self._inline_tokens)
-        self.update(counts, self.already + self._inline_documents, total)
+        self.update(counts, self.already + self._inline_documents, total, work)
 
     def update(self, counts: Counts, planned: int, total: int | None, work: Work | None = None) -> None:
         """See :class:`worker.session.Observer`."""
