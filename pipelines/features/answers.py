@@ -23,7 +23,8 @@ class Answers:
     """Text, score and place of the best answer, and the score of there being none.
 
     A score is a sum of two logits: of an answer that of its first token to begin it and that of its last token to end
-    it; of no answer those of ``<s>``, in the window that says least for it. There is no answer where that is higher.
+    it; of no answer those of ``<s>``, in the window that says least for it. There is no answer where that is higher,
+    unless one is always wanted.
     So does https://github.com/huggingface/transformers (v5.23.0, ``examples/pytorch/question-answering/utils_qa.py``).
     """
 
@@ -62,7 +63,7 @@ class Answers:
             window = int(np.where(there, scores[start : start + count], -np.inf).argmax())
             score = float(scores[start + window]) if there[window] else None
             best.append(score)
-            if score is None or score < other:
+            if score is None or (score < other and not self.options.always):
                 answers.append(None)
                 places.append((None, None))
                 continue

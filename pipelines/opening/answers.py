@@ -18,6 +18,7 @@ class AskedAnswers:
     models: tuple[str, ...] = ()
     max_answer_tokens: int | None = None
     stride: int | None = None
+    always: bool = False
 
 
 def answer_features(asked: AskedAnswers, model: ModelRef, *, pairs: bool) -> tuple[FeatureSpec, ...]:
@@ -25,8 +26,9 @@ def answer_features(asked: AskedAnswers, model: ModelRef, *, pairs: bool) -> tup
     such a head, naming what it has.
     """
     if not asked.models:
-        if asked.max_answer_tokens is not None:
-            raise UsageError("--max-answer-tokens is given, but no --answer.", "Leave it out, or add --answer.")
+        for option, given in (("--max-answer-tokens", asked.max_answer_tokens), ("--always-answer", asked.always)):
+            if given:
+                raise UsageError(f"{option} is given, but no --answer.", "Leave it out, or add --answer.")
         return ()
     if not pairs:
         raise UsageError(
@@ -37,6 +39,7 @@ def answer_features(asked: AskedAnswers, model: ModelRef, *, pairs: bool) -> tup
     options = AnswerOptions(
         stride=default.stride if asked.stride is None else asked.stride,
         max_answer_tokens=asked.max_answer_tokens or default.max_answer_tokens,
+        always=asked.always,
     )
     features = []
     for name, found in named_models("--answer", asked.models, model, what="question answering models"):

@@ -48,9 +48,10 @@ def column_meanings(feature: FeatureSpec) -> dict[str, str]:
             meanings = [f"the number that {model} gives"]
         case SpansOptions(aggregation=aggregation):
             meanings = [f"what {model} finds in the text (aggregation {aggregation}); begin and end in characters"]
-        case AnswerOptions(max_answer_tokens=most):
+        case AnswerOptions(max_answer_tokens=most, always=always):
+            none = "the context has no token" if always else "none is likelier"
             meanings = [
-                f"the answer of at most {most} tokens that {model} finds in the context, null where none is likelier",
+                f"the answer of at most {most} tokens that {model} finds in the context, null where {none}",
                 "of the best answer, given or not: the logit of its first token to begin it and of its last to end it",
                 "the character of the context where it begins",
                 "the character of the context behind it",

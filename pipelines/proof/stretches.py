@@ -50,8 +50,8 @@ def compare_stretches(
             if len(windows) <= MAX_WINDOWS:
                 weight, bias = _head(feature.model, Kind.ANSWERS)
                 logits = [oracle.compute(window.ids).hidden[-1] @ weight.T + bias for window in windows]
-                scores = (found[1], found[4])
-                compare_answer(comparison, where, scores, feature.options, windows, logits, document.pair)
+                answer = (found[0], found[1], found[4])
+                compare_answer(comparison, where, answer, feature.options, windows, logits, document.pair)
 
 
 def _head(model: ModelRef, kind: Kind) -> tuple[Vector, Vector]:

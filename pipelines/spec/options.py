@@ -131,10 +131,14 @@ class SpansOptions:
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """The stretch of the context that answers the question, of at most so many tokens; windows share ``stride``."""
+    """The stretch of the context that answers the question, of at most so many tokens; windows share ``stride``.
+
+    With ``always`` it is given where no answer is likelier, too.
+    """
 
     stride: int = 128
     max_answer_tokens: int = 30
+    always: bool = False
 
 
 Options = (

@@ -86,6 +86,11 @@ def test_answers_come_from_workers_as_they_come_from_here(
             assert row["no_answer_score"] <= row["answer_score"]
     assert ask(*job, *columns, *quarantined, "--out", tmp_path / "here", "--inline").code == 0
     assert rows(tmp_path / "here")["answer"].to_pylist() == table["answer"].to_pylist()
+    assert ask(*job, *columns, *quarantined, "--out", tmp_path / "all", "--inline", "--always-answer").code == 0
+    for always, row in zip(rows(tmp_path / "all").to_pylist(), found, strict=True):
+        assert always["answer_score"] == pytest.approx(row["answer_score"], abs=1e-4)
+        assert always["context"][always["answer_begin"] : always["answer_end"]] == always["answer"]
+        assert row["answer"] in (None, always["answer"])
 
 
 def test_a_model_that_cannot_is_refused(tiny_model: Path, texts: list[str], tmp_path: Path, ask: Ask) -> None:

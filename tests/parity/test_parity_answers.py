@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def search(folder: Path, question: str, context: str, options: AnswerOptions, ma
                 score = float(starts[first + begin] + ends[first + end])
                 if best is None or score > best[0]:
                     best = score, places[begin][0], places[end][1]
-    given = best is not None and best[0] >= none
+    given = best is not None and (options.always or best[0] >= none)
     return {
         "answer": context[best[1] : best[2]] if best and given else None,
         "answer_score": best[0] if best else None,
@@ -104,6 +105,14 @@ def test_answers_are_those_of_a_plain_search(model_type: str, readers: dict[str,
         check(row, search(readers[model_type], question, context, options, 90))
     assert any(row["answer"] is None for row in rows)
     assert len({row["answer"] for row in rows}) > 5
+
+    always = replace(options, always=True)
+    told = extract(readers[model_type], questions, [*contexts], always, 90).table
+    for row, question, context in zip(told.to_pylist(), questions, contexts, strict=True):
+        check(row, search(readers[model_type], question, context, always, 90))
+        assert (row["answer"] is None) == (row["answer_score"] is None)
+    scores = ["answer_score", "no_answer_score"]
+    assert told.select(scores).equals(result.table.select(scores))
 
 
 @pytest.mark.parametrize(("stride", "most", "max_tokens"), [(0, 1, 40), (128, 30, 40), (12, 500, 60), (5, 30, 198)])

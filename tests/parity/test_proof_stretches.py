@@ -113,9 +113,19 @@ def test_answers_are_proved_in_every_window(asked: RunSpec, texts: list[str]) ->
     questions, contexts = ["who?", "what turns it?", "why?", "what?"], [texts[0], LONG[:900], "", "water"]
     assert proved(asked, questions, [*contexts]) == ""
     for wide in (4, 128):
-        options = AnswerOptions(stride=wide, max_answer_tokens=3)
+        options = AnswerOptions(stride=wide, max_answer_tokens=3, always=wide == 4)
         spec = replace(asked, features=(answer_feature(asked.model, None, options),))
         assert proved(spec, questions, [*contexts]) == ""
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_an_answer_that_is_held_back_or_made_up_does_not_pass(always: bool, asked: RunSpec, texts: list[str]) -> None:
+    def change(row: dict[str, Any]) -> None:
+        row["answer"] = "the wheel" if row["answer"] is None else None
+
+    feature = answer_feature(asked.model, None, AnswerOptions(9, always=always))
+    found = proved(replace(asked, features=(feature,)), ["who?", "what?"], [texts[0], texts[7]], change)
+    assert "answer', plain transformers says 'an answer' by" in found or "says 'no answer' by" in found
 
 
 @pytest.mark.parametrize("column", ["answer_score", "no_answer_score"])

@@ -91,6 +91,12 @@ def test_an_answer_has_its_place_and_two_scores(asked: Callable[..., Request], r
     assert from_json(to_json(spec)) == spec
     defaults = make_spec(asked(reader, answers=AskedAnswers(("self",)))).features[0]
     assert defaults.options == AnswerOptions(stride=128, max_answer_tokens=30)
+    plain, always = (
+        make_spec(asked(reader, answers=AskedAnswers(("self",), always=always))) for always in (False, True)
+    )
+    assert "always" not in json.dumps(to_json(plain)), "fingerprints of before there was this option"
+    assert plain.fingerprint() != always.fingerprint()
+    assert from_json(to_json(always)) == always
 
 
 def test_the_labels_of_a_token_classifier_change_no_digest(tiny_model: Path, tagger: Path, reader: Path) -> None:
@@ -124,6 +130,7 @@ def test_a_model_without_the_head_is_refused_naming_what_it_has(
         ({"spans": AskedSpans(("Ner=self",))}, False, "--spans Ner=self: 'Ner' is no name"),
         ({"answers": AskedAnswers(("self",))}, False, "--answer needs a question and a context"),
         ({"answers": AskedAnswers((), 12)}, True, "--max-answer-tokens is given, but no --answer"),
+        ({"answers": AskedAnswers(always=True)}, True, "--always-answer is given, but no --answer"),
         ({"answers": AskedAnswers(("self", "self"))}, True, "Two question answering models have no name"),
         ({"answers": AskedAnswers(("self",), stride=65)}, True, "--stride 65 is more than windows of 128"),
         ({"answers": AskedAnswers(("self",)), "long": LongTexts(Long.WINDOW)}, True, "would tear the pair"),

@@ -36,6 +36,9 @@ STRETCH_OPTIONS = (
         metavar="N",
         help="Tokens that an answer has at most. Default: 30.",
     ),
+    click.option(
+        "--always-answer", is_flag=True, help="Give the best answer even where the model says that there is none."
+    ),
 )
 
 
@@ -46,5 +49,7 @@ def stretch_request(flags: dict[str, Any]) -> dict[str, Any]:
     spans = tuple(map(classifier_source, flags["spans"]))
     return {
         "spans": AskedSpans(spans, Aggregation(aggregation) if aggregation else None),
-        "answers": AskedAnswers(answers, flags["max_answer_tokens"], flags["stride"] if answers else None),
+        "answers": AskedAnswers(
+            answers, flags["max_answer_tokens"], flags["stride"] if answers else None, flags["always_answer"]
+        ),
     }
