@@ -53,8 +53,8 @@ def check_attached(corpus: CorpusSpec) -> None:
     for role, column in waiting.items():
         if faults[role]:
             raise InputError(
-                f"Column {column!r} is no column of {role}: {_decapitalised(faults[role][0].message)} So it is in all "
-                f"of the first {len(faults[role]):,} documents that have a value there.",
+                f"Column {column!r} is no column of {role}: {_decapitalised(faults[role][0].message)} "
+                f"None of the values looked at ({len(faults[role]):,}) is one.",
                 f"Name another with --{role}-column.",
             )
 

@@ -44,7 +44,8 @@ def find(source: str) -> ModelRef:
             folder, revision = download(source)
         else:
             on_hub = next((hub_id for hub_id in HUB_IDS.values() if hub_id and hub_id.endswith(f"/{source}")), None)
-            hint = f"On the model hub it is {on_hub}." if on_hub else "Wanted a folder, or org/name of the model hub."
+            wanted = "Wanted a folder, or org/name of the model hub."
+            hint = f"On the model hub it is {on_hub}: name that." if on_hub else wanted
             raise InputError(f"There is no model folder {source!r}.", hint)
         return _pin(source, folder, revision)
     except (OSError, RuntimeError) as error:  # RuntimeError: an unknown user in ~user

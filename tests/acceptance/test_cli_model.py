@@ -119,7 +119,7 @@ def test_a_checkpoint_of_fairseq_is_to_be_imported_first(archive: Path, tmp_path
     [
         ("roberta.large", "roberta.large, FacebookAI/roberta-large on the model hub, is in no folder or cache here"),
         ("FacebookAI/roberta-large@main", "FacebookAI/roberta-large@main is in no folder or cache here"),
-        ("roberta-large", "There is no model folder 'roberta-large'. On the model hub it is FacebookAI/roberta-large."),
+        ("roberta-large", "There is no model folder 'roberta-large'. On the model hub it is FacebookAI/roberta-large:"),
     ],
 )
 def test_without_the_hub_there_is_one_line_and_not_its_clients_tries(asked: str, said: str, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_column_that_never_holds_what_is_asked_of_it_is_refused(
         return
     message = refused(InputError, path, model, asked, attached)
     assert said in message
-    assert f" first 2 documents that have a value there. Name another with --{attached.role}-column." in message
+    assert f" None of the values looked at (2) is one. Name another with --{attached.role}-column." in message
 
 
 def test_a_context_is_a_text(models: Models, tmp_path: Path) -> None:
