@@ -1,13 +1,14 @@
 """Documents of a batch to rows of the dataset: tokenise, forward, read features off, put back into corpus order.
 
-What a document does wrong costs that document: it is set aside with a reason, and its neighbours are computed again
-without it. A lost device raises ProcessError.
+While the device has the micro-batches of some documents, the next ones are tokenised and handed over; only then is it
+asked for results. What a document does wrong costs that document: it is set aside with a reason, and its neighbours are
+computed again without it. A lost device raises ProcessError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
+from pipelines.assembly import Computed, Extracted
+from pipelines.chunk import Chunk, chunks
+from pipelines.device_queue import DeviceQueue, Launched, Pass
+from pipelines.documents import Batch, Reason
 from pipelines.errors import SurroundingsError
 from pipelines.features.columns import feature_fields
-from pipelines.features.shared import SharedForward, load_features, text_reading
+from pipelines.features.shared import load_features, text_reading
 from pipelines.kept import Kept
 from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.readings.inputs import Inputs, Reading, Unfit
@@ -28,32 +32,17 @@ from pipelines.roberta.cost import token_costs
 from pipelines.roberta.failures import is_out_of_memory
 from pipelines.roberta.linear import takes_int8
 from pipelines.roberta.tokenizer import Tokenizer
-from pipelines.spec import Dtype, KeptColumn, Long, ModelRef, RunSpec
+from pipelines.spec import Dtype, Long, ModelRef, RunSpec
 from pipelines.suspicion import NO_SUSPICION, Suspicion
-from pipelines.token_budget import TokenBudget, budget_of
+from pipelines.token_budget import budget_of
 from pipelines.work import Taking, Work
 
 TOKENIZE_DOCUMENTS = 1024
 
+Indices = npt.NDArray[np.intp]
+
 Progress = Callable[[int, int], None]
 """Called with the documents and tokens done since the last call; may raise, which ends the batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """What became of a batch: its rows and its rejects (reading's and extraction's), both in corpus order.
-
-    Counts are over the rows: ``tokens`` before cutting, ``tokens_used`` after, ``truncated`` the documents cut,
-    ``repeated`` those that were not computed because an earlier one of the batch has the same text.
-    """
-
-    table: pa.Table
-    rejects: list[Reject]
-    warnings: list[Reject]
-    tokens: int
-    tokens_used: int
-    truncated: int
-    repeated: int = 0
 
 
 def row_schema(spec: RunSpec) -> pa.Schema:
@@ -114,7 +103,18 @@ class Extractor:
         on_taking: Taking = lambda *_: None,
         suspicion: Suspicion = NO_SUSPICION,
     ) -> Extracted:
-        """Compute the rows of a batch.
+        """Compute the rows of a batch, as :meth:`compute` does, and put them together."""
+        return self.compute(batch, on_progress, on_taking=on_taking, suspicion=suspicion).assemble()
+
+    def compute(
+        self,
+        batch: Batch,
+        on_progress: Progress = lambda *_: None,
+        *,
+        on_taking: Taking = lambda *_: None,
+        suspicion: Suspicion = NO_SUSPICION,
+    ) -> Computed:
+        """The device's share of a batch; what is left needs no device.
 
         ``on_progress`` is called after each stretch of work; what it raises is passed on. ``suspicion`` is what earlier
         attempts that killed their process left: suspects are computed first and by themselves, the guilty rejected.
@@ -123,51 +123,62 @@ class Extractor:
         work = Work(batch.documents, on_taking, suspicion)
         if self._once:
             work.find_repeats()
-        sight = self._sight(self.spec.model, self._measuring)
-        read = {sight: self._read(work, self._measuring, on_progress)}
-        passes = []
-        for number, (forward, budget) in enumerate(zip(self._forwards, self._budgets, strict=True), start=1):
-            sight = self._sight(forward.model, forward.reading)
-            if sight not in read:
-                read[sight] = self._read(work, forward.reading, on_progress)
-            kept = Kept([read[sight].get(index) for index in range(len(work.documents))])
-            passes.append(kept)
-            costs = token_costs(kept.lengths, forward.encoder.config)
-            for alive in work.groups():
-                rows = kept.rows_of(alive)
-                for group in budget.micro_batches(costs[rows]):
-                    for part in self._compute(work, forward, kept, rows[group], budget, costs):
-                        finished = int(kept.last[part].sum()) if number == len(self._forwards) else 0
-                        on_progress(finished, int(kept.lengths[part].sum()))
+        queue, made = DeviceQueue(work), list[Chunk]()
+        for group in work.groups():
+            before: Chunk | None = None
+            for documents in chunks(group):
+                chunk = self._launch(work, queue, documents, on_progress)
+                if before is not None:  # the device had it while this one was tokenised
+                    self._collect(work, queue, queue.rest(before.passes), on_progress)
+                made.append(chunk)
+                before = chunk
+            self._collect(work, queue, queue.rest(), on_progress)
         on_taking("", ())
         if work.repeats:
             work.fill_repeats()
             on_progress(len(work.repeats), 0)
-        return self._assemble(batch, work, read[self._sight(self.spec.model, self._measuring)], passes)
+        features = [forward.features for forward in self._forwards]
+        return Computed(self.spec, self.schema, features, batch, work, made)
 
-    def _read(self, work: Work, reading: Reading, on_progress: Progress) -> dict[int, Inputs]:
-        """The inputs of each document, by its index; none of documents that were rejected."""
+    def _launch(self, work: Work, queue: DeviceQueue, documents: Indices, on_progress: Progress) -> Chunk:
+        """Tokenise some documents and hand them to the device, micro-batch by micro-batch."""
+        measured = self._sight(self.spec.model, self._measuring)
+        readings = {self._sight(forward.model, forward.reading): forward.reading for forward in self._forwards}
+        readings[measured] = self._measuring
+        read = {sight: self._read(work, queue, documents, reading, on_progress) for sight, reading in readings.items()}
+        passes = []
+        for number, forward in enumerate(self._forwards):
+            inputs = read[self._sight(forward.model, forward.reading)]
+            kept = Kept([inputs.get(place) for place in range(len(documents))])
+            one = Pass(number, documents, kept, token_costs(kept.lengths, forward.encoder.config))
+            rows = kept.rows_of(work.places(documents))
+            for group in self._budgets[number].micro_batches(one.costs[rows]):
+                self._forward(work, queue, one, rows[group], on_progress)
+                self._collect(work, queue, queue.done(), on_progress)
+            passes.append(kept)
+        return Chunk(documents, read[measured], tuple(passes))
+
+    def _read(
+        self, work: Work, queue: DeviceQueue, documents: Indices, reading: Reading, on_progress: Progress
+    ) -> dict[int, Inputs]:
+        """The inputs of each of these documents, by its place among them; none of documents that were rejected."""
         read: dict[int, Inputs] = {}
-        chunks = (
-            alive[start : start + TOKENIZE_DOCUMENTS]
-            for alive in work.groups()
-            for start in range(0, len(alive), TOKENIZE_DOCUMENTS)
-        )
-        for chunk in chunks:
-            pending = [chunk]
+        places = work.places(documents)
+        for start in range(0, len(places), TOKENIZE_DOCUMENTS):
+            pending = [places[start : start + TOKENIZE_DOCUMENTS]]
             while pending:
                 part = pending.pop()
-                work.on_taking("tokenise", part)
+                queue.take("tokenise", documents[part].tolist())
                 try:
-                    inputs = reading.read([work.documents[index] for index in part])
+                    inputs = reading.read([work.documents[index] for index in documents[part]])
                 except Exception as error:
-                    pending += work.split_or_reject(part, error)
+                    pending += work.split_or_reject(part, error, documents)
                     continue
-                for index, one in zip(part.tolist(), inputs, strict=True):
+                for place, one in zip(part.tolist(), inputs, strict=True):
                     if isinstance(one, Unfit):
-                        work.reject(index, one.reason, one.detail)
+                        work.reject(documents[place], one.reason, one.detail)
                     else:
-                        read[index] = one
+                        read[place] = one
             on_progress(0, 0)
         return read
 
@@ -177,89 +188,50 @@ class Extractor:
         """
         return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit), reading.key
 
-    def _compute(
-        self,
-        work: Work,
-        forward: SharedForward,
-        kept: Kept,
-        group: npt.NDArray[np.intp],
-        budget: TokenBudget,
-        costs: npt.NDArray[np.float64],
-    ) -> Iterator[npt.NDArray[np.intp]]:
-        """Forward a micro-batch of rows, in halves of halves where it fails; yields what is done, piece by piece."""
+    def _forward(self, work: Work, queue: DeviceQueue, one: Pass, group: Indices, on_progress: Progress) -> None:
+        """Hand a micro-batch of rows to the device, in halves of halves where that fails."""
+        forward, budget, kept = self._forwards[one.number], self._budgets[one.number], one.kept
         pending = [group]
         while pending:
             part = pending.pop()
-            work.on_taking("forward", dict.fromkeys(kept.owners[part].tolist()))
+            documents = tuple(dict.fromkeys(one.owners[part].tolist()))
+            queue.take("forward", documents)
             try:
-                computed = forward.compute([kept.rows[row] for row in part], [kept.notes[row] for row in part])
+                fetch = forward.launch([kept.rows[row] for row in part], [kept.notes[row] for row in part])
             except Exception as error:
-                pieces = work.split_or_reject(part, error, kept.owners)
+                pieces = work.split_or_reject(part, error, one.owners)
                 pending += pieces
                 if pieces and is_out_of_memory(error):
-                    budget.lower(pieces, costs)
-                    pending = [rest[cut] for rest in pending for cut in [*budget.micro_batches(costs[rest])][::-1]]
-                if pieces:
-                    continue
+                    budget.lower(pieces, one.costs)
+                    pending = [rest[cut] for rest in pending for cut in [*budget.micro_batches(one.costs[rest])][::-1]]
+                if not pieces:
+                    on_progress(*self._progress(one, part))
             else:
-                for number, (feature, values) in enumerate(zip(forward.features, computed, strict=True)):
-                    for index in kept.store(number, part, values):
-                        column = feature.spec.columns[0]
-                        work.reject(index, Reason.NOT_FINITE, f"Column {column} is not a finite number.")
-            yield part
+                queue.put(Launched(one, part, documents, fetch))
 
-    def _assemble(self, batch: Batch, work: Work, measured: Mapping[int, Inputs], passes: Sequence[Kept]) -> Extracted:
-        alive, warnings = work.alive(), list(batch.warnings)
-        inputs = [measured[index] for index in work.sources(alive).tolist()]
-        table = self._table(work, inputs, passes, warnings) if len(alive) else self.schema.empty_table()
-        numbers = iter(range(len(work.documents)))
-        found = (item if isinstance(item, Reject) else work.rejected.get(next(numbers)) for item in batch.items)
-        return Extracted(
-            table=table,
-            rejects=[reject for reject in found if reject is not None],
-            warnings=warnings,
-            tokens=sum(one.n_tokens for one in inputs),
-            tokens_used=sum(one.n_used for one in inputs),
-            truncated=sum(one.n_used < one.n_tokens for one in inputs),
-            repeated=sum(index not in work.rejected for index in work.repeats),
-        )
-
-    def _table(self, work: Work, inputs: Sequence[Inputs], passes: Sequence[Kept], warnings: list[Reject]) -> pa.Table:
-        alive = work.alive()
-        documents, sources = [work.documents[index] for index in alive], work.sources(alive)
-        columns: list[pa.Array] = [pa.array([document.id for document in documents], pa.string())]
-        made = {
-            id(feature.spec): feature.columns(*kept.values(number, sources))
-            for forward, kept in zip(self._forwards, passes, strict=True)
-            for number, feature in enumerate(forward.features)
-        }
-        for spec in self.spec.features:
-            columns += made[id(spec)]
-        columns += [pa.array([one.n_tokens for one in inputs], pa.int32())]
-        columns += [pa.array([one.n_used for one in inputs], pa.int32())]
-        if self.spec.long.policy is Long.WINDOW:
-            columns.append(pa.array([len(one.rows) for one in inputs], pa.int32()))
-        columns.append(pa.array([input_digest(document.text, document.pair) for document in documents], pa.binary(16)))
-        for number, kept in enumerate(self.spec.corpus.keep):
-            columns.append(_kept_column(documents, number, kept, warnings))
-        return pa.Table.from_arrays(columns, schema=self.schema)
-
-
-def _kept_column(documents: Sequence[Document], number: int, kept: KeptColumn, warnings: list[Reject]) -> pa.Array:
-    """A kept column; a value that does not fit its type becomes null, with a warning."""
-    dtype = kept.field.type
-    values = [document.kept[number] for document in documents]
-    try:
-        return pa.array(values, dtype)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        for index, value in enumerate(values):
+    def _collect(self, work: Work, queue: DeviceQueue, launched: Iterable[Launched], on_progress: Progress) -> None:
+        """Keep what the device has computed."""
+        for there in launched:
+            one, part = there.of, there.rows
             try:
-                pa.scalar(value, dtype)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                values[index] = None
-                detail = f"Column {kept.name}: a value is no {kept.type}, it became null."
-                warnings.append(reject_of(documents[index], Stage.WARNING, Reason.KEPT_VALUE, detail))
-        return pa.array(values, dtype)
+                computed = there.fetch.values()
+            except Exception as error:
+                pieces = work.split_or_reject(part, error, one.owners)
+                for piece in pieces:
+                    self._forward(work, queue, one, piece, on_progress)
+                if not pieces:
+                    on_progress(*self._progress(one, part))
+                continue
+            for number, (feature, values) in enumerate(zip(self._forwards[one.number].features, computed, strict=True)):
+                for place in one.kept.store(number, part, values):
+                    column = feature.spec.columns[0]
+                    work.reject(one.documents[place], Reason.NOT_FINITE, f"Column {column} is not a finite number.")
+            on_progress(*self._progress(one, part))
+
+    def _progress(self, one: Pass, part: Indices) -> tuple[int, int]:
+        """Documents that are finished with some rows of a pass, and the rows' tokens."""
+        finished = int(one.kept.last[part].sum()) if one.number == len(self._forwards) - 1 else 0
+        return finished, int(one.kept.lengths[part].sum())
 
 
 def _with_models_here(spec: RunSpec) -> RunSpec:

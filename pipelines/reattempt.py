@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import __version__
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch, Document, Reject, Stage, input_digest
 from pipelines.errors import VerificationError
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.parts import quarantine
 from pipelines.parts.listing import PartRecord
 from pipelines.parts.replay_mark import ReplayMark

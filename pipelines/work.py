@@ -66,21 +66,28 @@ class Work:
         """Indices of the documents that were not rejected."""
         return np.array([index for index in range(len(self.documents)) if index not in self.rejected], np.intp)
 
+    def places(self, documents: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Those of some documents that were not rejected, by their places among them."""
+        return np.array(
+            [place for place, index in enumerate(documents.tolist()) if index not in self.rejected], np.intp
+        )
+
     def sources(self, alive: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         """The documents that were computed for these: each itself, or the one before with the same text."""
         return np.array([self.repeats.get(index, index) for index in alive.tolist()], np.intp)
 
     def reject(self, index: int, reason: Reason, detail: str) -> None:
-        """Set one document aside."""
-        self.rejected[int(index)] = reject_of(self.documents[index], Stage.EXTRACT, reason, detail)
+        """Set one document aside; the first reason stays."""
+        if index not in self.rejected:
+            self.rejected[int(index)] = reject_of(self.documents[index], Stage.EXTRACT, reason, detail)
 
     def split_or_reject(
         self, part: npt.NDArray[np.intp], error: Exception, owners: npt.NDArray[np.intp] | None = None
     ) -> list[npt.NDArray[np.intp]]:
         """What to try instead of ``part``, last first: its halves; nothing for a single one, which is rejected.
 
-        ``part`` are documents, or rows of ids whose documents ``owners`` has. Raises ProcessError where the device is
-        lost, and passes exceptions on that are not the documents' fault.
+        ``part`` are documents, or places and rows of which ``owners`` has the documents. Raises ProcessError where the
+        device is lost, and passes exceptions on that are not the documents' fault.
         """
         if isinstance(error, PenstockError):
             raise error

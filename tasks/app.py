@@ -21,6 +21,7 @@ from tasks import acknowledge
 from tasks.admission import message_id
 from tasks.connections import keepalive_options
 from tasks.keys import EXTRACT_QUEUE, EXTRACT_TASK, PREFIX
+from tasks.write_behind import WriteBehind
 
 if TYPE_CHECKING:  # the producers' side of this file must not load torch
     from pipelines.extract import Extractor
@@ -46,6 +47,7 @@ class Resources(Protocol):
     slot: str
     device: str
     max_attempts: int
+    write_behind: WriteBehind
 
     @property
     def lease_s(self) -> float:
@@ -71,7 +73,7 @@ class Resources(Protocol):
         ...
 
     def leave(self) -> NoReturn:
-        """End this process at once: its device is lost."""
+        """End this process, its device is lost; what the device was done with before is finished first."""
         ...
 
 

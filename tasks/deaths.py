@@ -63,7 +63,7 @@ class Deaths:
         brings the matter forward; a document found guilty wipes the slate clean.
         """
         before, after, narrowed = self._accuse(batch, in_hand, reason, detail)
-        self.ledger.abandon(owner, uncount=narrowed)
+        self.ledger.abandon(owner, uncount=narrowed, blamed=batch)
         with redis_faults():
             if len(after.guilty) > len(before.guilty):
                 self.client.hdel(self._attempts, str(batch))

@@ -1,14 +1,19 @@
-"""The consumer: claim → extract → commit → close. A message is only a hint; the store says whether there is work."""
+"""The consumer: claim → extract → commit → close. A message is only a hint; the store says whether there is work.
+
+The task ends when the device is done with its batch. What is left, from the commit on, goes on behind it while the next
+batch is computed: its message is acknowledged by then, which loses nothing, for the batch has its lease until it is
+closed, and whoever finds neither lease nor part publishes it again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import resource
 import socket
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,75 +31,39 @@ from pipelines.errors import (
 )
 from pipelines.parts.cancellation import is_cancelled
 from pipelines.parts.dead_letter import put_dead_letter
-from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, commit, is_committed
-from pipelines.parts.store import Store
 from tasks.app import Resources, resources_of
 from tasks.deaths import Deaths
 from tasks.flight import close_committed
+from tasks.job import HAND_BACK_PAUSE_S, Job, claimed, outlived
 from tasks.keys import EXTRACT_TASK
 from tasks.ledger import Ledger, Verdict
 from tasks.loading import NotWantedError
 from tasks.reference import BY_REFERENCE, planner_of
 from tasks.transport import Bodies, check_planned, decode
 
-if TYPE_CHECKING:  # the extractor comes ready from the resources; only the worker's child loads torch
-    from pipelines.extract import Extractor
+if TYPE_CHECKING:  # what computes comes ready from the resources; only the worker's child loads torch
+    from pipelines.assembly import Computed
 
 logger = logging.getLogger(__name__)
-RELEASE_PAUSE_S = 0.5
-HAND_BACK_PAUSE_S = 3.0
-"""Wait after a fault outside the batch, so that a full disk or a missing folder is no busy loop."""
-
-
-class _Dropped(Exception):  # noqa: N818 - not an error: the work is not wanted any more
-    """The run was cancelled, or the batch belongs to another worker by now."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One batch in the hands of this worker."""
-
-    resources: Resources
-    store: Store
-    document: RunDocument
-    extractor: Extractor
-    ledger: Ledger
-    bodies: Bodies
-    batch: int
-    delivery: str
-
-    def renew(self, documents: int, tokens: int) -> None:
-        """Progress: a micro-batch is done. Redis being away is no reason to stop; the commit decides."""
-        del documents, tokens
-        with contextlib.suppress(InfrastructureError):
-            answer = self.ledger.renew(self.batch, delivery=self.delivery, lease_s=self.resources.lease_s)
-            if answer.verdict in (Verdict.STOPPED, Verdict.LOST):
-                raise _Dropped(f"{answer.verdict.lower()}: {answer.detail}")
-            if answer.verdict is Verdict.FORGOTTEN and is_cancelled(self.store, self.document.run):
-                raise _Dropped("stopped: cancelled, before Redis was emptied")
 
 
 @shared_task(bind=True, name=EXTRACT_TASK)  # type: ignore[untyped-decorator] # celery has no types
 def extract_batch(self: Task, run: str, batch: int) -> None:
     """Make the part of one batch, unless it exists. What does not end in a part, the reconciler publishes again."""
     resources = resources_of(self.app)
-    with resources.working(run, batch):
-        try:
-            job = _prepare(resources, run, batch)
-            attempt = _claim(job) if job is not None else None
-            if job is not None and attempt is not None:
-                with _claimed(job):
-                    _extract(job, attempt)
-        except InfrastructureError as error:
-            logger.warning("%s The batch will be published again.", error)
-            time.sleep(HAND_BACK_PAUSE_S)
-        except ProcessError as error:
-            logger.error("%s This process ends and is started anew.", error)
-            resources.leave()
+    with resources.working(run, batch), outlived(resources):
+        job = _prepare(resources, run, batch)
+        attempt = _claim(job) if job is not None else None
+        if job is not None and attempt is not None:
+            done = None
+            with claimed(job):
+                done = _extract(job, attempt)
+            if done is not None:
+                resources.write_behind.hand_over(functools.partial(_finish, job, done))
 
 
-def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
+def _prepare(resources: Resources, run: str, number: int) -> Job | None:
     """All that can fail before the claim, so that it costs no attempt; None where there is nothing to do here."""
     ledger, bodies = Ledger(resources.client, run), Bodies(resources.client, run)
     if ledger.state().state != "running":
@@ -125,10 +94,10 @@ def _prepare(resources: Resources, run: str, number: int) -> _Job | None:
         except RunError as error:  # the part is damaged: a person must look at it
             ledger.set_state("failed", str(error))
         return None
-    return _Job(resources, store, document, extractor, ledger, bodies, number, delivery)
+    return Job(resources, store, document, extractor, ledger, bodies, number, delivery)
 
 
-def _claim(job: _Job) -> int | None:
+def _claim(job: Job) -> int | None:
     """The number of this attempt, counted before the work; None where the batch is not for this worker."""
     answer = job.ledger.claim(
         job.batch,
@@ -150,43 +119,7 @@ def _claim(job: _Job) -> int | None:
     return None
 
 
-@contextlib.contextmanager
-def _claimed(job: _Job) -> Iterator[None]:
-    """Whatever goes wrong under the claim, the batch is handed back as the class of the error demands."""
-
-    def release(*, uncount: bool) -> None:
-        # While Redis is away there is nothing else to do; after that the lease runs out, and the attempt would count.
-        until = time.monotonic() + job.resources.lease_s
-        while True:
-            try:
-                return job.ledger.release(job.batch, delivery=job.delivery, uncount=uncount)
-            except InfrastructureError:
-                if time.monotonic() >= until:
-                    return None
-                time.sleep(RELEASE_PAUSE_S)
-
-    try:
-        yield
-    except _Dropped as reason:
-        logger.info("Batch %d is dropped (%s).", job.batch, reason)
-        release(uncount=True)
-    except (InfrastructureError, ProcessError):
-        release(uncount=True)
-        raise
-    except RunError as error:
-        logger.error("The run fails: %s", error)
-        release(uncount=True)
-        job.ledger.set_state("failed", str(error))
-    except BatchError as error:
-        logger.error("An attempt at batch %d failed: %s", job.batch, error)
-        release(uncount=False)
-    except Exception as error:
-        # MemoryError must not reach Celery: it would end the worker and bring the message back for ever.
-        logger.error("An attempt at batch %d failed: %s: %s", job.batch, type(error).__name__, error, exc_info=True)
-        release(uncount=False)
-
-
-def _taken(job: _Job) -> tuple[Batch, str] | None:
+def _taken(job: Job) -> tuple[Batch, str] | None:
     """The documents of the batch and their digest; None where they cannot be had here or now, and it is handed back.
 
     The plan decides: whatever Redis holds is held against it, and what it has no digest for is not taken from Redis.
@@ -221,50 +154,72 @@ def _taken(job: _Job) -> tuple[Batch, str] | None:
     return batch, entry.input_digest
 
 
-def _extract(job: _Job, attempt: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A batch that the device is done with: what its part needs."""
+
+    batch: Batch
+    digest: str
+    attempt: int
+    started: float
+    computed: Computed
+    deaths: Deaths | None
+    """Where earlier attempts killed their process, and that has to be forgotten."""
+
+
+def _extract(job: Job, attempt: int) -> _Done | None:
+    """The device's share of the work; None where the documents cannot be had."""
     taken = _taken(job)
     if taken is None:
-        return
-    batch, digest = taken
+        return None
     started, deaths = time.time(), Deaths(job.ledger, job.store)
     with job.resources.taking(job.document.run, job.batch) as take:
         suspicion = deaths.suspicion(job.batch)
-        extracted = job.extractor.extract(batch, job.renew, on_taking=take, suspicion=suspicion)
-    meta = PartMeta(
-        run=job.document.run,
-        spec=job.document.spec,
-        code_version=__version__,
-        batch=batch.number,
-        first=batch.first,
-        count=len(batch.items),
-        input_digest=digest,
-        attempt=attempt,
-        host=socket.gethostname(),
-        slot=job.resources.slot,
-        device=job.resources.device,
-        started_unix_s=started,
-        tokens=extracted.tokens,
-        tokens_used=extracted.tokens_used,
-        truncated=extracted.truncated,
-        repeated=extracted.repeated,
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    )
-    job.resources.run(job.document.run)  # raises where the folder was removed meanwhile, or is another run's
-    committed = commit(job.store, meta, extracted.table, extracted.rejects, extracted.warnings)
-    job.bodies.drop(job.batch)  # first: nobody looks for the body of a batch that is no longer in flight
-    job.ledger.close(
-        job.batch,
-        documents=len(batch.items),
-        rows=committed.rows,
-        quarantined=committed.rejects,
-        tokens=extracted.tokens_used,
-    )
-    if suspicion.deaths:
-        deaths.closed(job.batch)
-    logger.info(
-        "Part committed: %d rows, %d rejects, %d tokens in %.1f s.",
-        committed.rows,
-        committed.rejects,
-        extracted.tokens_used,
-        time.time() - started,
-    )
+        computed = job.extractor.compute(taken[0], job.renew, on_taking=take, suspicion=suspicion)
+    return _Done(*taken, attempt, started, computed, deaths if suspicion.deaths else None)
+
+
+def _finish(job: Job, done: _Done) -> None:
+    """Commit and close, behind the task; raises nothing: whoever comes next is not to blame for it."""
+    with outlived(job.resources), claimed(job):
+        with contextlib.suppress(InfrastructureError):  # it may have waited for the batch before
+            job.ledger.renew(job.batch, delivery=job.delivery, lease_s=job.resources.lease_s)
+        extracted = done.computed.assemble()
+        meta = PartMeta(
+            run=job.document.run,
+            spec=job.document.spec,
+            code_version=__version__,
+            batch=job.batch,
+            first=done.batch.first,
+            count=len(done.batch.items),
+            input_digest=done.digest,
+            attempt=done.attempt,
+            host=socket.gethostname(),
+            slot=job.resources.slot,
+            device=job.resources.device,
+            started_unix_s=done.started,
+            tokens=extracted.tokens,
+            tokens_used=extracted.tokens_used,
+            truncated=extracted.truncated,
+            repeated=extracted.repeated,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+        job.resources.run(job.document.run)  # raises where the folder was removed meanwhile, or is another run's
+        committed = commit(job.store, meta, extracted.table, extracted.rejects, extracted.warnings)
+        job.bodies.drop(job.batch)  # first: nobody looks for the body of a batch that is no longer in flight
+        job.ledger.close(
+            job.batch,
+            documents=meta.count,
+            rows=committed.rows,
+            quarantined=committed.rejects,
+            tokens=extracted.tokens_used,
+        )
+        if done.deaths is not None:
+            done.deaths.closed(job.batch)
+        logger.info(
+            "Part committed: %d rows, %d rejects, %d tokens in %.1f s.",
+            committed.rows,
+            committed.rejects,
+            extracted.tokens_used,
+            time.time() - done.started,
+        )

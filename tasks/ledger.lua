@@ -139,7 +139,8 @@ if step == 'sweep' then
   return result
 end
 
--- abandon(owner, uncount): the owner is known to be gone; whatever it held is due again.
+-- abandon(owner, uncount, blamed): the owner is known to be gone; whatever it held is due again. Where a batch is
+-- blamed for that, the others (computed, and about to be committed) get their attempts back in any case.
 if step == 'abandon' then
   local released = {}
   redis.call('HDEL', loading, ARGV[2])
@@ -148,7 +149,7 @@ if step == 'abandon' then
     local _, owner = lease_of(entries[i])
     if owner == ARGV[2] then
       redis.call('HDEL', leases, entries[i])
-      uncount_attempt(entries[i], ARGV[3])
+      uncount_attempt(entries[i], (ARGV[4] == '' or ARGV[4] == entries[i]) and ARGV[3] or '1')
       redis.call('SADD', due, entries[i])
       released[#released + 1] = entries[i]
     end

@@ -207,9 +207,13 @@ class Ledger:
         """Make a batch a dead letter."""
         self._step("bury", batch, reason)
 
-    def abandon(self, owner: str, *, uncount: bool) -> list[int]:
-        """Release whatever an owner that is gone held; returns the batches. ``uncount`` as in :meth:`release`."""
-        released = [_batch(batch) for batch in self._step("abandon", owner, int(uncount))]
+    def abandon(self, owner: str, *, uncount: bool, blamed: int | None = None) -> list[int]:
+        """Release whatever an owner that is gone held; returns the batches. ``uncount`` as in :meth:`release`.
+
+        Where one batch is ``blamed``, that is said of it alone: the others get their attempts back.
+        """
+        said = self._step("abandon", owner, int(uncount), "" if blamed is None else blamed)
+        released = [_batch(batch) for batch in said]
         return [batch for batch in released if batch is not None]
 
     # -- the state of the run

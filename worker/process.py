@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import redis
 from billiard.exceptions import WorkerLostError
 from celery import current_app
-from celery.signals import setup_logging, task_failure, worker_process_init
+from celery.signals import setup_logging, task_failure, worker_process_init, worker_process_shutdown
 
 from pipelines.documents import Reason
 from pipelines.errors import InfrastructureError, InputError, ProcessError, RunError, SurroundingsError
@@ -31,6 +32,7 @@ from tasks.deaths import Deaths
 from tasks.keys import RUNS
 from tasks.ledger import Ledger, known_runs
 from tasks.loading import loading
+from tasks.write_behind import WriteBehind
 from worker import address, logs
 from worker.breadcrumb import Trail, clear, read
 from worker.settings import Settings, slot_identity
@@ -69,7 +71,9 @@ class ProcessResources:
         self._trail = Trail(Path(identity.breadcrumb), settings.hang_limit_s)
         self._budgets = SlotBudgets(Path(identity.breadcrumb))
         self._runs: OrderedDict[str, tuple[Store, RunDocument, tuple[int, int, int] | None]] = OrderedDict()
+        self._runs_lock = threading.Lock()  # the thread that writes behind asks for them too
         self._extractors: OrderedDict[RunSpec, Extractor] = OrderedDict()
+        self.write_behind = WriteBehind()
         self._trail.wait()  # this process has started
 
     @property
@@ -82,6 +86,10 @@ class ProcessResources:
 
         A folder that was removed, or belongs to another run since, is none of this run's any more.
         """
+        with self._runs_lock:
+            return self._run(run)
+
+    def _run(self, run: str) -> tuple[Store, RunDocument]:
         known = self._runs.pop(run, None)
         if known is None or identity(known[0]) != known[2]:
             with redis_faults():
@@ -169,8 +177,14 @@ class ProcessResources:
         else:
             self._trail.drop(run, batch, "", ())
 
+    def finish(self) -> None:
+        """Wait until the batch that the device is done with is closed; not for longer than its lease."""
+        with contextlib.suppress(Exception):
+            self.write_behind.settle(self.lease_s)
+
     def leave(self) -> NoReturn:
-        """End this process at once, without cleaning up on a device that is lost; Celery starts another."""
+        """End this process, without cleaning up on a device that is lost; Celery starts another."""
+        self.finish()
         logging.shutdown()
         os._exit(DEVICE_LOST_EXIT)
 
@@ -191,6 +205,14 @@ def start(**_: Any) -> None:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         fault = SurroundingsError(f"torch cannot be used by {identity.slot}: {reason}.", "`penstock doctor` says more.")
     current_app.penstock = ProcessResources(settings, fault)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator] # celery has no types
+def end(**_: Any) -> None:
+    """In the child, when it is told to end."""
+    resources: ProcessResources | None = getattr(current_app, "penstock", None)
+    if resources is not None:
+        resources.finish()
 
 
 @task_failure.connect  # type: ignore[untyped-decorator]  # it has no types
@@ -223,7 +245,7 @@ def on_failure(exception: BaseException | None = None, args: tuple[Any, ...] = (
                     len(after.suspects),
                     len(after.guilty),
                 )
-            elif released := ledger.abandon(identity.owner, uncount=False):
+            elif released := ledger.abandon(identity.owner, uncount=crumb is not None):
                 explained = True
                 logger.warning("The worker child died at batch %s of run %s; it will be tried again.", released, run)
         if not explained and len(args) == 2:

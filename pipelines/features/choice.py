@@ -37,7 +37,7 @@ class Choice:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
-        return (self._classifier(states.first())[:, 0].cpu().numpy(),)
+        return (self._classifier(states.first())[:, 0],)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         logits = np.split(values[0], rows.starts[1:])

@@ -37,7 +37,7 @@ class Embedding:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
-        return (pool(states, self.options).cpu().numpy(),)
+        return (pool(states, self.options),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         merge = rows.max if self.options.pooling is Pooling.MAX else rows.mean

@@ -53,7 +53,7 @@ class Fills:
             probabilities = F.softmax(self._head.logits(some), dim=-1)
             best.append(probabilities.topk(min(self._count, probabilities.shape[1])))
         tokens = torch.cat([one.indices for one in best]).to(torch.int32)
-        return tokens.cpu().numpy(), torch.cat([one.values for one in best]).cpu().numpy()
+        return tokens, torch.cat([one.values for one in best])
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         ids, probabilities = values

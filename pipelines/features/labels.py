@@ -38,7 +38,7 @@ class Labels:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
-        return (F.softmax(self._classifier(states.first()), dim=-1).cpu().numpy(),)
+        return (F.softmax(self._classifier(states.first()), dim=-1),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         scores = rows.mean(values[0])

@@ -37,7 +37,7 @@ class MultiLabels:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
-        return (torch.sigmoid(self._classifier(states.first())).cpu().numpy(),)
+        return (torch.sigmoid(self._classifier(states.first())),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         scores = rows.mean(values[0])

@@ -12,7 +12,10 @@ from pipelines.roberta.states import Needs, States
 from pipelines.spec import FeatureSpec
 
 Values = Any
-"""What a feature keeps of some rows, one item each: an array ``[rows, ...]`` where all are alike, else a list."""
+"""What a feature keeps of some rows, one item each: an array ``[rows, ...]`` where all are alike, else a list.
+
+Made as a tensor on the device, which is fetched when the device has it; kept, and read, as an array.
+"""
 
 
 class Feature(Protocol):

@@ -30,7 +30,7 @@ class Regression:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
-        return (self._classifier(states.first()).cpu().numpy(),)
+        return (self._classifier(states.first()),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         return [pa.array(rows.mean(values[0])[:, 0], pa.float32())]

@@ -10,11 +10,12 @@ import torch
 from pipelines.features.answers import Answers
 from pipelines.features.choice import Choice
 from pipelines.features.embedding import Embedding
+from pipelines.features.fetch import Fetch
 from pipelines.features.fills import Fills
 from pipelines.features.labels import Labels
 from pipelines.features.multi_labels import MultiLabels
 from pipelines.features.pronouns import Pronouns
-from pipelines.features.protocol import Feature, Values
+from pipelines.features.protocol import Feature
 from pipelines.features.regression import Regression
 from pipelines.features.spans import TokenSpans
 from pipelines.features.tokens import Tokens
@@ -41,11 +42,14 @@ class SharedForward:
         self.features = tuple(features)
         self._needs = Needs.union(feature.needs for feature in features)
 
-    def compute(self, rows: Sequence[Ids], notes: Sequence[Any]) -> list[tuple[Values, ...]]:
-        """One forward pass over a micro-batch: what each feature keeps of it, in the order of ``rows``."""
+    def launch(self, rows: Sequence[Ids], notes: Sequence[Any]) -> Fetch:
+        """One forward pass over a micro-batch: what each feature keeps of it, in the order of ``rows``.
+
+        A CPU has computed it when this returns. CUDA has not, and what it fails with may be raised by the fetch.
+        """
         with torch.inference_mode():
             states = self.encoder.forward(rows, needs=self._needs)
-            return [feature.compute(states, notes) for feature in self.features]
+            return Fetch([feature.compute(states, notes) for feature in self.features])
 
 
 def load_features(spec: RunSpec, device: torch.device, tokenizers: Mapping[str, Tokenizer]) -> list[SharedForward]:

@@ -39,7 +39,7 @@ class ZeroShot:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
-        return (self._classifier(states.first()).cpu().numpy(),)
+        return (self._classifier(states.first()),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         labels = len(self._options.labels)

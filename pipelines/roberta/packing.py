@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,14 @@ def pack(rows: Sequence[npt.NDArray[np.int32]], device: torch.device) -> tuple[t
         runs.append((start, count, length))
         start += count * length
     offsets = np.concatenate((np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)))
-    packing = Packing(lengths, torch.from_numpy(offsets).to(device), tuple(runs), max(lengths))
-    return torch.from_numpy(np.concatenate(rows)).to(device), packing
+    packing = Packing(lengths, on_device(offsets, device), tuple(runs), max(lengths))
+    return on_device(np.concatenate(rows), device), packing
+
+
+def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """An array as a tensor on the device. To CUDA it goes by pinned memory, and nobody waits for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def position_ids(packing: Packing, padding_idx: int) -> torch.Tensor:

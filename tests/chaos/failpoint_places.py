@@ -109,7 +109,7 @@ def _at_message(name: str) -> Callable[..., None]:
 
 
 @task_postrun.connect(weak=False)
-def _ended(**_: Any) -> None:
+def _ended(*_: Any, **__: Any) -> None:
     if (journey := slept()) is not None:
         journey.note("ended")
 
@@ -136,6 +136,7 @@ _wrap(Ledger, "forget", _at("sealed-unforgotten"))
 _wrap(acknowledge.SafeQoS, "append", _at_message("popped-unnoted"))
 _wrap(acknowledge.SafeQoS, "ack", _at_message("done-unacknowledged"))
 _wrap(extract, "_prepare", _receive)
+_wrap(extract, "_finish", None, _ended)
 _wrap(Ledger, "claim", _at("received-unclaimed"), _at("claimed"))
 _wrap(Bodies, "get", None, _at("body-read"))
 _wrap(NoopExtractor, "take", _at("forward"))

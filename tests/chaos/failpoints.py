@@ -15,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,24 +98,26 @@ class Journey:
         (self.folder / what).write_text(f"{self.side} {os.getpid()} {self.batch}")
 
 
-_now: Journey | None = None
+# A context variable: what a child does behind its task belongs to the journey of that task.
+_now: ContextVar[Journey | None] = ContextVar("journey", default=None)
+_feeds: Journey | None = None
 _slept: Journey | None = None
 
 
 def take_up(journey: Journey | None) -> None:
-    """This process works on a journey from now on, or on none."""
-    global _now
-    _now = journey
+    """What goes on from here, behind the task too, works on a journey, or on none."""
+    _now.set(journey)
 
 
 def feed(folder: Path) -> None:
-    """This process is the feeder of a journey from now on."""
-    take_up(Journey("feeder", folder) if (folder / "armed").exists() else None)
+    """This process, all threads included, is the feeder of a journey from now on."""
+    global _feeds
+    _feeds = Journey("feeder", folder) if (folder / "armed").exists() else None
 
 
 def in_hand() -> Journey | None:
     """The journey that this process works on."""
-    return _now
+    return _now.get() or _feeds
 
 
 def slept() -> Journey | None:
@@ -132,7 +135,7 @@ def journey_of(side: str, run: str, batch: int) -> Journey | None:
 
 def reach(name: str, journey: Journey | None = None) -> None:
     """Strike, if this point is armed for what this process has in hand and its time has come."""
-    journey = journey or _now
+    journey = journey or in_hand()
     point = POINTS[name]
     if journey is None or journey.side != point.side:
         return

@@ -34,6 +34,9 @@ class Result:
         self.tokens = self.tokens_used = table.num_rows
         self.truncated = self.repeated = 0
 
+    def assemble(self) -> Result:
+        return self
+
 
 class NoopExtractor:
     """Stands in for the engine's Extractor; its rows have the run's schema."""
@@ -45,7 +48,7 @@ class NoopExtractor:
         fields = [column for feature in spec.features for column in feature_fields(feature)]
         self.schema = row_schema(fields, spec.corpus.keep)
 
-    def extract(self, batch: Batch, on_progress: Any, *, on_taking: Any, suspicion: Suspicion = NO_SUSPICION) -> Result:
+    def compute(self, batch: Batch, on_progress: Any, *, on_taking: Any, suspicion: Suspicion = NO_SUSPICION) -> Result:
         documents = batch.documents
         groups = [list(group) for group in suspicion.groups]
         suspects = suspicion.suspects

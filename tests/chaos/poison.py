@@ -92,7 +92,7 @@ def strike(stage: str, documents: list[Any]) -> list[int]:
 
 def wrap(engine: type[Any]) -> list[Any]:
     """Have an engine tell what it does, and limit its memory; returns a list that holds what is in hand."""
-    begin, extract = engine.__init__, engine.extract
+    begin, compute = engine.__init__, engine.compute
     in_hand: list[Any] = []
 
     def loaded(self: Any, *arguments: Any, **more: Any) -> None:
@@ -110,11 +110,11 @@ def wrap(engine: type[Any]) -> list[Any]:
             on_taking(stage, indices)
 
         tell("begin", batch=batch.number)
-        extracted = extract(self, batch, on_progress, on_taking=taking, suspicion=suspicion)
+        computed = compute(self, batch, on_progress, on_taking=taking, suspicion=suspicion)
         tell("end", batch=batch.number)
-        return extracted
+        return computed
 
-    engine.__init__, engine.extract = loaded, watched  # type: ignore[misc]  # replaced on purpose
+    engine.__init__, engine.compute = loaded, watched  # type: ignore[misc]  # replaced on purpose
     return in_hand
 
 
@@ -137,19 +137,19 @@ def poison(**_: Any) -> None:
     from pipelines.readings.texts import TextReading
 
     in_hand = wrap(Extractor)
-    read, compute = TextReading.read, SharedForward.compute
+    read, launch = TextReading.read, SharedForward.launch
 
     def tokenised(self: TextReading, documents: Any) -> Any:
         strike("tokenise", in_hand)
         return read(self, documents)
 
-    def computed(self: SharedForward, rows: Any, notes: Any) -> Any:
+    def launched(self: SharedForward, rows: Any, notes: Any) -> Any:
         not_finite = strike("forward", in_hand)
-        result = compute(self, rows, notes)
-        for columns in result if not_finite else ():
+        result = launch(self, rows, notes)
+        for columns in result.values() if not_finite else ():
             for array in columns:
-                array[not_finite] = np.nan
+                array[not_finite] = np.nan  # of the tensor itself: they share their memory
         return result
 
     TextReading.read = tokenised  # type: ignore[method-assign]  # replaced on purpose
-    SharedForward.compute = computed  # type: ignore[method-assign]  # replaced on purpose
+    SharedForward.launch = launched  # type: ignore[method-assign]  # replaced on purpose

@@ -30,13 +30,13 @@ def slow_down(**_: Any) -> None:
         return
     from pipelines.extract import Extractor
 
-    extract = Extractor.extract
+    compute = Extractor.compute
 
     def slowly(self: Extractor, batch: Any, on_progress: Any, **more: Any) -> Any:
         def progress(documents: int, tokens: int) -> None:
             time.sleep(2 * pause_s * documents / max(1, len(batch.documents)))
             on_progress(documents, tokens)
 
-        return extract(self, batch, progress, **more)
+        return compute(self, batch, progress, **more)
 
-    Extractor.extract = slowly  # type: ignore[method-assign]  # replaced on purpose
+    Extractor.compute = slowly  # type: ignore[method-assign]  # replaced on purpose

@@ -20,7 +20,7 @@ from pipelines.parts import sink
 from pipelines.parts.sink import PartMeta
 from pipelines.proof.process import NO_PROOF, ProofOptions
 from pipelines.spec import Dtype, RunSpec
-from tasks import extract, lead, reconcile
+from tasks import extract, job, lead, reconcile
 from tasks.app import make_app
 from tasks.client import connect
 from tasks.feed import Window
@@ -111,6 +111,7 @@ def run(app: Celery, client: redis.Redis, spec_of: MakeSpec, small_corpus: Path,
 def worker(run: Run, extractors: dict[str, Extractor], monkeypatch: pytest.MonkeyPatch) -> WorkerResources:
     """The resources of a worker's child, on the run's app: tasks of that app are done in this process."""
     monkeypatch.setattr(extract, "HAND_BACK_PAUSE_S", 0.0)
+    monkeypatch.setattr(job, "HAND_BACK_PAUSE_S", 0.0)
     spec = run.document.spec
     loaded = extractors.setdefault(spec.fingerprint(), Extractor(spec))
     resources = WorkerResources(run.client, run.store, run.document, loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from integration.open_runs import MakeSpec, Run
 from integration.worker_resources import WorkerResources, attempts, deliver, due, leased, parts, raising
 
 from pipelines.documents import Batch
-from pipelines.errors import (
-    InputError,
-)
+from pipelines.errors import InfrastructureError, InputError
 from pipelines.extract import Progress
 from pipelines.parts.cancellation import put_cancellation
 from pipelines.parts.run_document import RunDocument
-from pipelines.parts.sink import read_footer
+from pipelines.parts.sink import PartMeta, read_footer
+from tasks import extract
+from tasks.keys import EXTRACT_TASK
 from tasks.runs import open_run
 
 Commit = Callable[..., None]
@@ -58,6 +59,44 @@ def test_the_lease_is_held_and_renewed_while_at_work(app: Celery, run: Run, work
     worker.before = watch
     deliver(app, run)
     assert 0 < seen[0] < seen[1]
+
+
+def test_the_task_ends_before_the_commit_and_the_batch_is_leased_until_it_is_closed(
+    app: Celery, run: Run, worker: WorkerResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, commit = threading.Event(), extract.commit
+
+    def slowly(*arguments: Any) -> Any:
+        assert go.wait(60)
+        return commit(*arguments)
+
+    monkeypatch.setattr(extract, "commit", slowly)
+    app.tasks[EXTRACT_TASK](run.document.run, 0)
+    assert (leased(run), parts(run)) == ({0}, [])
+    deliver_twice = threading.Thread(target=deliver, args=(app, run, 0))  # it is somebody's: nothing is done twice
+    deliver_twice.start()
+    go.set()
+    deliver_twice.join()
+    worker.write_behind.settle()
+    assert (leased(run), len(parts(run)), run.in_flight()) == (set(), 1, [1, 2])
+    assert (run.ledger.state().documents, attempts(run)) == (30, 0)
+
+
+def test_a_commit_that_fails_behind_the_task_hands_the_batch_back_and_the_next_goes_on(
+    app: Celery, run: Run, worker: WorkerResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = extract.commit
+
+    def full(_: object, meta: PartMeta, *more: Any) -> Any:
+        if meta.batch == 0:
+            raise InfrastructureError("No space left on device.")
+        return commit(run.store, meta, *more)
+
+    monkeypatch.setattr(extract, "commit", full)
+    for batch in (0, 1):
+        app.tasks[EXTRACT_TASK](run.document.run, batch)
+    worker.write_behind.settle()
+    assert (due(run), attempts(run), len(parts(run)), run.in_flight()) == ({0}, 0, 1, [0, 2])
 
 
 def test_what_is_committed_already_is_only_closed(

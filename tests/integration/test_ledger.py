@@ -236,3 +236,11 @@ def test_an_ended_run_leaves_only_its_state_and_that_for_a_while(ledger: Ledger,
     assert claim(ledger, delivery="late") == Answer(Verdict.STOPPED, "sealed")
     ledger.release(0, delivery="late", uncount=True)
     assert client.keys("*") == [run_key("r1", "state").encode()]
+
+
+def test_of_what_a_dead_process_held_only_the_blamed_batch_pays_with_its_attempt(ledger: Ledger) -> None:
+    ledger.publish(1, 100)
+    for batch in (0, 1):
+        claim(ledger, batch)
+    assert sorted(ledger.abandon("w1", uncount=False, blamed=1)) == [0, 1]
+    assert [claim(ledger, batch, delivery="d2").detail for batch in (0, 1)] == ["1", "2"]

@@ -26,7 +26,7 @@ from pipelines.parts.manifest import seal
 from pipelines.parts.run_document import Transport, load
 from pipelines.parts.sink import read_footer
 from pipelines.parts.verify import verify
-from tasks import extract
+from tasks import extract, job
 from tasks.feed import Feeder, Step, Window
 from tasks.reference import BY_REFERENCE
 from tasks.runs import load_run, open_run
@@ -76,6 +76,7 @@ def opened(
 ) -> Opened:
     """``opened(corpus, transport)``: a run and a worker at its side."""
     monkeypatch.setattr(extract, "HAND_BACK_PAUSE_S", 0.0)
+    monkeypatch.setattr(job, "HAND_BACK_PAUSE_S", 0.0)
 
     def make(corpus: Path, transport: Transport) -> tuple[Run, WorkerResources]:
         out = tmp_path / f"{corpus.name}-{transport}"

@@ -11,11 +11,14 @@ import redis
 from celery import Celery
 from integration.open_runs import Run
 
+from pipelines.assembly import Computed
 from pipelines.documents import Batch
-from pipelines.extract import Extracted, Extractor, Progress
+from pipelines.extract import Extractor, Progress
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
+from tasks.app import resources_of
 from tasks.keys import EXTRACT_TASK, run_key
+from tasks.write_behind import WriteBehind
 
 Behaviour = Callable[[Batch, Progress], None]
 
@@ -27,9 +30,9 @@ class HookedExtractor:
         self._extractor = extractor
         self._before = before
 
-    def extract(self, batch: Batch, on_progress: Progress, **more: Any) -> Extracted:
+    def compute(self, batch: Batch, on_progress: Progress, **more: Any) -> Computed:
         self._before(batch, on_progress)
-        return self._extractor.extract(batch, on_progress, **more)
+        return self._extractor.compute(batch, on_progress, **more)
 
 
 class LeftError(BaseException):
@@ -54,6 +57,7 @@ class WorkerResources:
     max_attempts: int = 3
     marked: list[tuple[str, int]] = field(default_factory=list)
     taken: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    write_behind: WriteBehind = field(default_factory=WriteBehind)
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
         if self.run_error is not None:
@@ -80,8 +84,9 @@ class WorkerResources:
 
 
 def deliver(app: Celery, run: Run, batch: int = 0) -> None:
-    """What Celery calls in the child when a message of this batch has come."""
+    """What Celery calls in the child when a message of this batch has come, and what goes on behind it."""
     app.tasks[EXTRACT_TASK](run.document.run, batch)
+    resources_of(app).write_behind.settle()
 
 
 def attempts(run: Run, batch: int = 0) -> int:

@@ -73,6 +73,22 @@ class Hands:
     crumb: tuple[int, ...] = ()
     finished: bool = False
     child_is_alive: bool = True
+    tag: str = ""
+    is_acknowledged: bool = False
+
+    @property
+    def write_behind(self) -> Any:
+        return self
+
+    def hand_over(self, finish: Callable[[], None]) -> None:
+        """The task is over, and its message acknowledged, before what is left of the batch goes on."""
+        self.acknowledge()
+        finish()
+
+    def acknowledge(self) -> None:
+        self.is_acknowledged = True
+        with contextlib.suppress(redis.RedisError):
+            self.client.hdel(UNACKED_HASH, self.tag)
 
     def run(self, run: str) -> tuple[Store, RunDocument]:
         return self.store, self.document
@@ -120,6 +136,9 @@ class _Extracted:
     truncated: int = 0
     repeated: int = 0
 
+    def assemble(self) -> _Extracted:
+        return self
+
 
 @dataclass
 class _Extractor:
@@ -127,7 +146,7 @@ class _Extractor:
 
     hands: Hands
 
-    def extract(
+    def compute(
         self,
         batch: Batch,
         on_progress: Callable[[int, int], None],
@@ -194,7 +213,7 @@ def work(app: Celery, hands: Hands, tag: str) -> None:
     """A worker takes one message: the child does the task; where it dies, its parent does what follows from that."""
     who = actor()
     assert who is not None
-    who.hands = hands
+    who.hands, hands.tag = hands, tag
     run = hands.document.run
     try:
         app.tasks[EXTRACT_TASK](run, hands.batch)
@@ -202,14 +221,16 @@ def work(app: Celery, hands: Hands, tag: str) -> None:
         who.doom, hands.child_is_alive = None, False
         ledger = Ledger(hands.client, run)
         with contextlib.suppress(InfrastructureError):
-            if hands.crumb:
+            if hands.is_acknowledged:
+                pass  # behind its task: nobody is told, the lease runs out
+            elif hands.crumb:
                 deaths, barren = Deaths(ledger, hands.store), not hands.finished
                 deaths.record(hands.batch, hands.owner, hands.crumb, Reason.CRASH, "It died.", barren=barren)
             else:
                 ledger.abandon(hands.owner, uncount=False)
     hands.child_is_alive = False
-    with contextlib.suppress(redis.RedisError):
-        hands.client.hdel(UNACKED_HASH, tag)
+    if not hands.is_acknowledged:
+        hands.acknowledge()
 
 
 def lead(app: Celery, client: SteppedRedis, store: Store, corpus: Corpus, owner: str, *, steward: bool) -> None:

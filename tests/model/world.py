@@ -20,7 +20,7 @@ from pipelines.parts.layout import SUCCESS
 from pipelines.parts.run_document import put_if_absent
 from pipelines.parts.store import Store
 from pipelines.suspicion import DEATHS_ALONE
-from tasks import extract, feed, lead, ledger, reconcile
+from tasks import extract, feed, job, lead, ledger, reconcile
 from tasks.keys import QUEUE_LIST, UNACKED_HASH, run_key
 from tasks.ledger import Ledger
 
@@ -42,7 +42,8 @@ class Stand:
         assert ledger._SCRIPT.count(servers_time) == 1, "the ledger reads the clock elsewhere"
         patch.setattr(ledger, "_SCRIPT", ledger._SCRIPT.replace(servers_time, f"{{redis.call('GET', '{CLOCK}'), '0'}}"))
         patch.setattr(extract, "HAND_BACK_PAUSE_S", 0.0)
-        patch.setattr(extract, "RELEASE_PAUSE_S", 0.0)
+        patch.setattr(job, "HAND_BACK_PAUSE_S", 0.0)
+        patch.setattr(job, "RELEASE_PAUSE_S", 0.0)
         patch.setattr(extract, "planner_of", extract.planner_of.__wrapped__)  # no process remembers another's plan
         patch.setattr(lead, "SWEEP_INTERVAL_S", 0.0)
         for module in (feed, lead, reconcile):

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch, Document, Origin
-from pipelines.extract import Extracted, Extractor, row_schema
+from pipelines.extract import Extractor, row_schema
 from pipelines.spec import (
     TRUNCATED,
     Attached,

@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch, Document, Origin
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.roberta.checkpoint import find
 from pipelines.spec import CorpusSpec, Dtype, Pooling, RunSpec, embedding_feature, labels_feature
 

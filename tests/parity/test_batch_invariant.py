@@ -11,8 +11,9 @@ import pytest
 import torch
 from parity.conftest import documents
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.invariant import Invariant, invariant_form
 from pipelines.roberta.linear import PlainLinear, linear_form

@@ -12,7 +12,7 @@ from benchmarks.label_agreement import compare
 from benchmarks.small_classifier import Recipe, train
 from transformers import AutoTokenizer
 
-from pipelines.extract import Extracted
+from pipelines.assembly import Extracted
 from pipelines.roberta.linear import takes_int8
 from pipelines.spec import Dtype
 

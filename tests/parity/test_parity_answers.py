@@ -14,8 +14,9 @@ from parity.conftest import LONG, ODD_TEXTS, documents
 from parity.head_models import add_question_answering
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch, Reason
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.roberta.checkpoint import find
 from pipelines.spec import AnswerOptions, CorpusSpec, Dtype, RunSpec, answer_feature
 

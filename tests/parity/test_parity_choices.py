@@ -19,8 +19,8 @@ from transformers import (
     AutoTokenizer,
 )
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Reason
-from pipelines.extract import Extracted
 from pipelines.hub import Roberta
 from pipelines.roberta.checkpoint import find
 from pipelines.spec import (

@@ -14,9 +14,10 @@ import torch
 from parity.conftest import LABELS, documents
 from transformers import AutoModelForSequenceClassification, RobertaForSequenceClassification
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch
 from pipelines.errors import InputError, UsageError
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.opening.classifiers import classifier_features
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.problem import Problem, problem_of

@@ -13,9 +13,10 @@ import pytest
 import torch
 from parity.conftest import documents
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch
 from pipelines.errors import InputError
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.features.vectors import dequantize
 from pipelines.opening.embeddings import VectorForm, embedding_features
 from pipelines.roberta.checkpoint import find

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from pipelines.extract import Extracted
+from pipelines.assembly import Extracted
 from pipelines.spec import Dtype
 
 TOLERANCE = 1e-4

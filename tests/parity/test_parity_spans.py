@@ -14,8 +14,9 @@ from parity.conftest import LONG, documents
 from parity.head_models import add_token_classifier
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
+from pipelines.assembly import Extracted
 from pipelines.documents import Batch
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.readings.texts import windows
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.needed_head import token_labels

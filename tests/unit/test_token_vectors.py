@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from unit.odd_strings import FUZZ_STRINGS, odd_strings
 
+from pipelines.assembly import Extracted
 from pipelines.corpus import CorpusOptions
 from pipelines.documents import Batch, Document, Origin, Reason
 from pipelines.errors import UsageError
-from pipelines.extract import Extracted, Extractor
+from pipelines.extract import Extractor
 from pipelines.features import token_states
 from pipelines.features.embedding import mixed
 from pipelines.features.words import used_words

@@ -1,0 +1,81 @@
+"""Micro-batches that were handed to the device, oldest first: each is collected when the device is done with it.
+
+A CPU is done at once. CUDA computes while the next documents are tokenised and handed over; what waits here is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.features.fetch import Fetch
+from pipelines.kept import Kept
+from pipelines.work import Work
+
+MOST_WAITING = 16
+"""Micro-batches; with more, the progress that renews a lease would be seen late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A forward pass (the run's ``number``-th) over some documents of a batch.
+
+    *Shape:* documents ``[documents]``, indices into the batch's; costs ``[rows]``, in equivalent tokens.
+    """
+
+    number: int
+    documents: npt.NDArray[np.intp]
+    kept: Kept
+    costs: npt.NDArray[np.float64]
+
+    @property
+    def owners(self) -> npt.NDArray[np.intp]:
+        """The document of each row. *Shape:* ``[rows]``."""
+        owners: npt.NDArray[np.intp] = self.documents[self.kept.owners]
+        return owners
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """Some rows of a pass, on the device."""
+
+    of: Pass
+    rows: npt.NDArray[np.intp]
+    documents: tuple[int, ...]
+    fetch: Fetch
+
+
+class DeviceQueue:
+    """The micro-batches of one batch that are under way. Whatever is taken in hand is noted together with them."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._waiting: deque[Launched] = deque()
+
+    def take(self, stage: str, documents: Iterable[int]) -> None:
+        """Note what is taken in hand: a device that dies may die of whatever it has."""
+        under_way = [index for launched in self._waiting for index in launched.documents]
+        self._work.on_taking(stage, [*dict.fromkeys([*under_way, *documents])])
+
+    def put(self, launched: Launched) -> None:
+        """One more is under way."""
+        self._waiting.append(launched)
+
+    def done(self) -> Iterator[Launched]:
+        """What the device is done with, and the oldest where there are too many."""
+        while self._waiting and (self._waiting[0].fetch.is_ready or len(self._waiting) > MOST_WAITING):
+            yield self._next()
+
+    def rest(self, passes: Sequence[Kept] | None = None) -> Iterator[Launched]:
+        """All that is under way, or all up to the last one of these passes."""
+        while any(passes is None or launched.of.kept in passes for launched in self._waiting):
+            yield self._next()
+
+    def _next(self) -> Launched:
+        if not self._waiting[0].fetch.is_ready:
+            self.take("wait", ())  # for it, while the others are computed
+        return self._waiting.popleft()

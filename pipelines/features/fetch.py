@@ -1,0 +1,49 @@
+"""What the features keep of a micro-batch, on its way from the device to numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipelines.features.protocol import Values
+
+
+class Fetch:
+    """Copies of the features' tensors, begun but not waited for; lists and arrays are there as they are.
+
+    From CUDA they go to pinned memory in the stream's own order, behind the kernels that make them, so that nothing
+    waits until somebody asks.
+    """
+
+    def __init__(self, computed: Sequence[tuple[Values, ...]]) -> None:
+        on_cuda = any(_is_on_cuda(value) for values in computed for value in values)
+        self._values = [tuple(_begun(value) for value in values) for values in computed]
+        self._event: Any = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]  # it has no types
+        if self._event is not None:
+            self._event.record()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`values` need not wait."""
+        return self._event is None or bool(self._event.query())
+
+    def values(self) -> list[tuple[Values, ...]]:
+        """What each feature keeps, in order: arrays ``[rows, ...]`` or lists. Waits; raises what the device raises."""
+        if self._event is not None:
+            self._event.synchronize()
+        return [
+            tuple(value.numpy() if isinstance(value, torch.Tensor) else value for value in values)
+            for values in self._values
+        ]
+
+
+def _is_on_cuda(value: Values) -> bool:
+    return isinstance(value, torch.Tensor) and value.device.type == "cuda"
+
+
+def _begun(value: Values) -> Values:
+    if not _is_on_cuda(value):
+        return value
+    return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
