@@ -162,9 +162,8 @@ def say(number: int, loss: float) -> None:
 
 def tables(results: dict[str, Any]) -> Iterator[str]:
     """What docs/int8.md shows of the results."""
-    where = results["machine"]
-    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "transformers"))
-    yield f"{versions}, token budget {results['token_budget']:,}, a CPU with {', '.join(where['flags'])}:"
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    yield f"{versions}, token budget {results['token_budget']:,}, a CPU with {', '.join(results['cpu_flags'])}:"
     for task in results["tasks"].values():
         recipe = task["recipe"]
         yield ""
@@ -208,8 +207,10 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     chosen = [task for task in TASKS if not given.set or task.name in given.set]
+    where = machine()
     results = {
-        "machine": machine(),
+        "cpu_flags": where["flags"],
+        "versions": {name: where["versions"][name].partition("+")[0] for name in ("torch", "transformers")},
         "threads": torch.get_num_threads(),
         "token_budget": TOKEN_BUDGET,
         "tasks": {task.name: measure(task, given.data, given.work) for task in chosen},
