@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipelines.chunk import Chunk
 from pipelines.documents import Batch, Document, Reason, Reject, Stage, input_digest, reject_of
 from pipelines.features.protocol import Feature
-from pipelines.readings.inputs import Inputs
+from pipelines.recall import Recall, facts_at
 from pipelines.spec import KeptColumn, Long, RunSpec
 from pipelines.work import Work
 
@@ -22,7 +22,7 @@ class Extracted:
     """What became of a batch: its rows and its rejects (reading's and extraction's), both in corpus order.
 
     Counts are over the rows: ``tokens`` before cutting, ``tokens_used`` after, ``truncated`` the documents cut,
-    ``repeated`` those that were not computed because an earlier one of the batch has the same text.
+    ``repeated`` those that were not computed because an earlier one has the same text.
     """
 
     table: pa.Table
@@ -44,60 +44,76 @@ class Computed:
     batch: Batch
     work: Work
     chunks: Sequence[Chunk]
+    recall: Recall | None = None
+    """Where what was computed is remembered, if it is."""
 
     def assemble(self) -> Extracted:
         """The batch's rows and rejects. No device is needed for it."""
         work, warnings = self.work, list(self.batch.warnings)
         alive = work.alive()
-        order, inputs = self._places(work.sources(alive))
+        facts = self._facts(alive)
         numbers = iter(range(len(work.documents)))
         found = (item if isinstance(item, Reject) else work.rejected.get(next(numbers)) for item in self.batch.items)
+        tokens, used = facts["n_tokens"].to_numpy(), facts["n_used"].to_numpy()
         return Extracted(
-            table=self._table(alive, order, inputs, warnings) if len(alive) else self.schema.empty_table(),
+            table=self._table([work.documents[index] for index in alive], facts, warnings),
             rejects=[reject for reject in found if reject is not None],
             warnings=warnings,
-            tokens=sum(one.n_tokens for one in inputs),
-            tokens_used=sum(one.n_used for one in inputs),
-            truncated=sum(one.n_used < one.n_tokens for one in inputs),
-            repeated=sum(index not in work.rejected for index in work.repeats),
+            tokens=int(tokens.sum()),
+            tokens_used=int(used.sum()),
+            truncated=int((used < tokens).sum()),
+            repeated=sum(index not in work.rejected for index in (*work.repeats, *work.recalled)),
         )
 
-    def _places(self, sources: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], list[Inputs]]:
-        """Where each of these documents stands in what the chunks have computed, one after the other; its inputs."""
-        computed = [(chunk, place) for chunk in self.chunks for place in self.work.places(chunk.documents).tolist()]
-        there = {int(chunk.documents[place]): number for number, (chunk, place) in enumerate(computed)}
-        order = np.array([there[index] for index in sources.tolist()], np.intp)
-        return order, [chunk.measured[place] for chunk, place in (computed[number] for number in order.tolist())]
+    def _facts(self, alive: npt.NDArray[np.intp]) -> pa.Table:
+        """The columns that depend on a document's text alone, one row for each of these documents."""
+        pieces, there = [], list[int]()
+        for chunk in self.chunks:
+            places = self.work.places(chunk.documents)
+            if len(places):
+                pieces.append(self._computed(chunk, places))
+                there += chunk.documents[places].tolist()
+        if self.recall is not None and pieces:
+            documents = [self.work.documents[index] for index in there]
+            digests = [input_digest(document.text, document.pair) for document in documents]
+            self.recall.add(digests, pa.concat_tables(pieces).combine_chunks())
+        if self.work.recalled:
+            pieces.append(facts_at([*self.work.recalled.values()]))
+            there += self.work.recalled
+        if not pieces:
+            return self._fact_schema().empty_table()
+        facts = pa.concat_tables(pieces)
+        rows = {index: row for row, index in enumerate(there)}
+        order = np.array([rows[index] for index in self.work.sources(alive).tolist()], np.intp)
+        in_order = len(order) == len(facts) and bool((order == np.arange(len(order))).all())
+        return facts if in_order else facts.take(pa.array(order))
 
-    def _table(
-        self, alive: npt.NDArray[np.intp], order: npt.NDArray[np.intp], inputs: Sequence[Inputs], warnings: list[Reject]
-    ) -> pa.Table:
-        documents = [self.work.documents[index] for index in alive]
-        columns: list[pa.Array] = [pa.array([document.id for document in documents], pa.string())]
-        columns += self._features(order)
+    def _fact_schema(self) -> pa.Schema:
+        names = [name for feature in self.spec.features for name in feature.columns]
+        names += ["n_tokens", "n_used", *(["n_windows"] if self.spec.long.policy is Long.WINDOW else [])]
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def _computed(self, chunk: Chunk, places: npt.NDArray[np.intp]) -> pa.Table:
+        """What a chunk's documents at these places have come to."""
+        made: dict[int, list[pa.Array]] = {}
+        for features, kept in zip(self.features, chunk.passes, strict=True):
+            for number, feature in enumerate(features):
+                made[id(feature.spec)] = feature.columns(*kept.values(number, places))
+        inputs = [chunk.measured[place] for place in places.tolist()]
+        columns = [column for feature in self.spec.features for column in made[id(feature)]]
         columns += [pa.array([one.n_tokens for one in inputs], pa.int32())]
         columns += [pa.array([one.n_used for one in inputs], pa.int32())]
         if self.spec.long.policy is Long.WINDOW:
             columns.append(pa.array([len(one.rows) for one in inputs], pa.int32()))
-        columns.append(pa.array([input_digest(document.text, document.pair) for document in documents], pa.binary(16)))
+        return pa.Table.from_arrays(columns, schema=self._fact_schema())
+
+    def _table(self, documents: Sequence[Document], facts: pa.Table, warnings: list[Reject]) -> pa.Table:
+        digests = [input_digest(document.text, document.pair) for document in documents]
+        columns = [pa.array([document.id for document in documents], pa.string()), *facts.columns]
+        columns.append(pa.array(digests, pa.binary(16)))
         for number, kept in enumerate(self.spec.corpus.keep):
             columns.append(_kept_column(documents, number, kept, warnings))
         return pa.Table.from_arrays(columns, schema=self.schema)
-
-    def _features(self, order: npt.NDArray[np.intp]) -> list[pa.ChunkedArray]:
-        """The columns of all features, in the spec's order; rows as ``order`` says."""
-        made: dict[int, list[list[pa.Array]]] = {id(feature): [] for feature in self.spec.features}
-        for chunk in self.chunks:
-            alive = self.work.places(chunk.documents)
-            if len(alive):
-                for features, kept in zip(self.features, chunk.passes, strict=True):
-                    for number, feature in enumerate(features):
-                        made[id(feature.spec)].append(feature.columns(*kept.values(number, alive)))
-        columns = [
-            pa.chunked_array(pieces) for spec in self.spec.features for pieces in zip(*made[id(spec)], strict=True)
-        ]
-        in_order = len(order) == len(columns[0]) and bool((order == np.arange(len(order))).all())
-        return columns if in_order else [column.take(pa.array(order)) for column in columns]
 
 
 def _kept_column(documents: Sequence[Document], number: int, kept: KeptColumn, warnings: list[Reject]) -> pa.Array:

@@ -26,6 +26,7 @@ from pipelines.features.shared import load_features, text_reading
 from pipelines.kept import Kept
 from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.readings.inputs import Inputs, Reading, Unfit
+from pipelines.recall import Recall
 from pipelines.roberta.checkpoint import on_this_machine, verify
 from pipelines.roberta.config import parse_config, read_json
 from pipelines.roberta.cost import token_costs
@@ -56,7 +57,8 @@ class Extractor:
 
     ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in equivalent tokens per micro-batch
     (:mod:`pipelines.roberta.cost`), measured where none is given; ``budgets`` is where budgets are remembered, also
-    those that memory was too small for. With ``once`` equal texts of a batch are computed once. Raises RunError where a
+    those that memory was too small for. With ``once`` equal texts are computed once
+    (:mod:`pipelines.recall`). Raises RunError where a
     model is not the one that was pinned, InputError where it cannot be read, SurroundingsError where the device is not
     there or too small.
     """
@@ -80,7 +82,7 @@ class Extractor:
                 "int8 is computed on CPUs only, by a torch that was built with oneDNN.",
                 "Open the run with --dtype bfloat16 or float32.",
             )
-        self._once = once
+        self._recall = Recall() if once else None
         self.spec = spec = _with_models_here(spec)
         self.schema = row_schema(spec)
         models = {model.tokenizer_digest + model.digest: model for model in _models(spec)}
@@ -121,8 +123,8 @@ class Extractor:
         Raises ProcessError where the device is lost.
         """
         work = Work(batch.documents, on_taking, suspicion)
-        if self._once:
-            work.find_repeats()
+        if self._recall is not None:
+            work.find_repeats(self._recall)
         queue, made = DeviceQueue(work), list[Chunk]()
         for group in work.groups():
             before: Chunk | None = None
@@ -134,11 +136,11 @@ class Extractor:
                 before = chunk
             self._collect(work, queue, queue.rest(), on_progress)
         on_taking("", ())
-        if work.repeats:
+        if work.repeats or work.recalled:
             work.fill_repeats()
-            on_progress(len(work.repeats), 0)
+            on_progress(len(work.repeats) + len(work.recalled), 0)
         features = [forward.features for forward in self._forwards]
-        return Computed(self.spec, self.schema, features, batch, work, made)
+        return Computed(self.spec, self.schema, features, batch, work, made, self._recall)
 
     def _launch(self, work: Work, queue: DeviceQueue, documents: Indices, on_progress: Progress) -> Chunk:
         """Tokenise some documents and hand them to the device, micro-batch by micro-batch."""

@@ -39,7 +39,7 @@ def run_inline(
     """Plan, extract, commit, prove and seal, batch by batch; a run that was begun is finished.
 
     ``on_part`` is told documents, tokens, the total of documents (once known) and how much work is done and in all
-    after each part. With ``once`` equal texts of a batch are computed once.
+    after each part. With ``once`` equal texts are computed once.
     Raises whatever the corpus, the model or the storage raise; what is committed stays.
     """
     planner = Planner(store, document.spec)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.documents import Document, Reason, Reject, Stage, reject_of
+from pipelines.documents import Document, Reason, Reject, Stage, input_digest, reject_of
 from pipelines.errors import PenstockError, ProcessError
+from pipelines.recall import Place, Recall
 from pipelines.roberta.failures import is_device_lost, is_out_of_memory
 from pipelines.suspicion import Suspicion
 
@@ -29,7 +30,9 @@ class Work:
     suspicion: Suspicion
     rejected: dict[int, Reject] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
-    """Documents that are not computed, and the one before with the same text that is."""
+    """Documents that are not computed, and the one before with the same text."""
+    recalled: dict[int, Place] = field(default_factory=dict)
+    """Documents that are not computed, and where the facts of their text are: an earlier batch had it."""
 
     def __post_init__(self) -> None:
         for index, guilt in self.suspicion.guilty.items():
@@ -39,12 +42,12 @@ class Work:
     def groups(self) -> Iterator[npt.NDArray[np.intp]]:
         """The documents not rejected, to be computed apart from one another: each group of suspects, then the rest."""
         suspects = self.suspicion.suspects
-        others = suspects | self.repeats.keys()
+        others = suspects | self.repeats.keys() | self.recalled.keys()
         rest = [index for index in range(len(self.documents)) if index not in others]
         for group in (*self.suspicion.groups, rest):
             yield np.array([index for index in group if index not in self.rejected], np.intp)
 
-    def find_repeats(self) -> None:
+    def find_repeats(self, recall: Recall) -> None:
         """Let equal texts be computed once; not in a batch with suspects, for each of them has to clear itself."""
         if self.suspicion.suspects or self.rejected:
             return
@@ -53,6 +56,8 @@ class Work:
             there = first.setdefault((document.text, document.pair), index)
             if there != index:
                 self.repeats[index] = there
+            elif (place := recall.find(input_digest(document.text, document.pair))) is not None:
+                self.recalled[index] = place
 
     def fill_repeats(self) -> None:
         """What became of a text becomes of all documents that have it."""

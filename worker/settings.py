@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, repr=False, description="Redis to use; without one, `run` brings its own")
     devices: str = Field("auto", description="auto, cpu, cpu:N, or GPUs by index or UUID, separated by commas")
     token_budget: PositiveInt | None = Field(None, description="tokens in one forward pass; without one, measured")
-    once: bool = Field(False, description="compute equal texts of a batch once (true) or each time they come")
+    once: bool = Field(False, description="compute equal texts once (true) or each time they come")
     window: PositiveInt | None = Field(None, description="batches in flight; without one, max(64, 8 per device)")
     window_bytes: PositiveInt = Field(256 * 2**20, description="bytes of batch bodies in flight")
     lease_s: Seconds = Field(75.0, description="seconds without progress after which a batch goes to another worker")

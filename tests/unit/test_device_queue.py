@@ -79,7 +79,7 @@ def test_chunks_are_small_at_first_and_cover_their_group() -> None:
 
 
 def test_chunks_change_nothing(extractor: Extractor, batch: Batch, request: pytest.FixtureRequest) -> None:
-    whole = extractor.extract(batch)
+    whole = Extractor(extractor.spec, token_budget=300, once=True).extract(batch)
     request.getfixturevalue("small_chunks")
     cut = extractor.extract(batch)
     assert cut.table.combine_chunks().equals(whole.table.combine_chunks())
@@ -90,7 +90,7 @@ def test_chunks_change_nothing(extractor: Extractor, batch: Batch, request: pyte
 def test_a_device_that_takes_its_time_changes_nothing_and_is_kept_busy(
     extractor: Extractor, batch: Batch, request: pytest.FixtureRequest
 ) -> None:
-    whole = extractor.extract(batch)
+    whole = Extractor(extractor.spec, token_budget=300, once=True).extract(batch)
     under_way: list[int] = request.getfixturevalue("slow_device")
     done: list[tuple[int, int]] = []
     behind = extractor.extract(batch, lambda documents, tokens: done.append((documents, tokens)))

@@ -138,9 +138,9 @@ def proof_option(command: Command) -> Command:
 
 def once_option(command: Command) -> Command:
     """--once: equal texts are computed once."""
-    return click.option(
-        "--once", is_flag=True, help="Compute equal texts of a batch once; the summary says how many were not."
-    )(command)
+    return click.option("--once", is_flag=True, help="Compute equal texts once; the summary says how many were not.")(
+        command
+    )
 
 
 def result_options(command: Command) -> Command:
