@@ -39,3 +39,14 @@ FUSED: Mapping[str, tuple[str, str]] = {
     "linear": ("none", ""),
 }
 """Those that oneDNN applies inside a product: its name for each, and the variant."""
+LOWEST: Mapping[str, float] = {
+    "gelu": -0.17,
+    "gelu_python": -0.17,
+    "gelu_new": -0.1701,
+    "gelu_fast": -0.1701,
+    "gelu_pytorch_tanh": -0.1701,
+    "relu": 0.0,
+    "silu": -0.2785,
+    "swish": -0.2785,
+}
+"""The lowest number that these give, to four digits; of those that oneDNN applies."""

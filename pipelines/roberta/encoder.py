@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ from pipelines.roberta.config import EncoderConfig, parse_config, read_json
 from pipelines.roberta.invariant import invariant_form
 from pipelines.roberta.layout import account
 from pipelines.roberta.linear import Linear, LinearForm, linear_form
+from pipelines.roberta.onednn import QuantizedLinear
 from pipelines.roberta.packing import Packing, pack, position_ids
+from pipelines.roberta.ranges import Watched, trial_rows
 from pipelines.roberta.states import LAST_TOKENS, Needs, States
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
@@ -91,6 +93,8 @@ class Encoder:
             for number in range(config.num_hidden_layers)
         ]
         self.nbytes = sum(table.nbytes for table in tables.values()) + sum(layer.nbytes for layer in self._layers)
+        if dtype is Dtype.INT8:
+            self._fix_ranges()
 
     @classmethod
     def load(cls, model: ModelRef, device: torch.device, dtype: Dtype, *, batch_invariant: bool = False) -> Encoder:
@@ -144,6 +148,18 @@ class Encoder:
         encoder = copy(self)
         encoder._layers = [*self._layers[:-1][:1], self._layers[-1]]
         return encoder
+
+    def _fix_ranges(self) -> None:
+        """Let each layer's inner map hand bytes to the outer one, in the range that a trial shows."""
+        trial, watched = copy(self), [Watched(layer.inner) for layer in self._layers]
+        trial._layers = [replace(layer, inner=inner) for layer, inner in zip(self._layers, watched, strict=True)]
+        try:
+            trial.forward(list(trial_rows(self.config.vocab_size, self.config.token_limit)))
+        except FloatingPointError:
+            return  # a model that is not finite: every document will say so
+        for layer, inner in zip(self._layers, watched, strict=True):
+            if isinstance(layer.inner, QuantizedLinear) and isinstance(layer.outer, QuantizedLinear):
+                layer.inner.feed(layer.outer, inner.highest)
 
     @property
     def _heads(self) -> tuple[int, int]:

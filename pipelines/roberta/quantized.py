@@ -40,11 +40,16 @@ def quantize(rows: torch.Tensor) -> tuple[torch.Tensor, float, int]:
     low, high = min(low, 0.0), max(high, 0.0)
     if not math.isfinite(high - low):
         raise FloatingPointError("a number is not finite")
-    scale = max((high - low) / 255, _TINY)
-    zero_point = min(255, max(0, round(-low / scale)))
+    scale, zero_point = steps(low, high)
     quantized = _quantize_per_tensor(rows.float(), scale, zero_point, torch.quint8)
     plain = torch.empty(0, dtype=torch.uint8)
     return plain.set_(quantized.untyped_storage(), 0, rows.shape, rows.stride()), scale, zero_point
+
+
+def steps(low: float, high: float) -> tuple[float, int]:
+    """The scale and zero point of bytes that cover a range, which holds zero."""
+    scale = max((high - low) / 255, _TINY)
+    return scale, min(255, max(0, round(-low / scale)))
 
 
 # torch deprecates the operation, in favour of a package that has no faster one; it warns once in a process.

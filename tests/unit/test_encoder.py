@@ -117,3 +117,41 @@ def test_what_is_not_finite_is_not_made_bytes() -> None:
         quantized_weight(torch.tensor([[1.0, float("nan")]]))
     with pytest.raises(FloatingPointError):
         quantize(torch.tensor([[1.0, float("inf")]]))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu", "silu"])
+def test_an_activation_goes_on_as_bytes_where_its_range_fits(activation: str) -> None:
+    torch.manual_seed(0)
+    rows, residual = torch.randn(50, 48), torch.randn(50, 48)
+    inner_weight, outer_weight = torch.randn(96, 48) / 7, torch.randn(48, 96) / 10
+    inner = QuantizedLinear(inner_weight, torch.zeros(96), activation=activation)
+    outer = QuantizedLinear(outer_weight, torch.zeros(48), activation=activation)
+    exact = residual + ACTIVATIONS[activation](rows @ inner_weight.T) @ outer_weight.T
+    own = inner.activated(rows)
+    inner.feed(outer, float(own.max()))
+    for factor, dtype in ((1.0, torch.uint8), (3.0, own.dtype), (0.1, own.dtype)):  # it fits, is exceeded, is unused
+        activated = inner.activated(rows * factor)
+        assert activated.dtype is dtype
+        if factor == 1.0:
+            assert (outer.added(activated, residual) - exact).abs().max() <= 0.1
+        else:
+            assert torch.equal(activated, _dynamic(inner_weight, activation).activated(rows * factor))
+
+
+def _dynamic(weight: torch.Tensor, activation: str) -> QuantizedLinear:
+    return QuantizedLinear(weight, torch.zeros(len(weight)), activation=activation)
+
+
+@pytest.mark.parametrize("highest", [0.0, float("inf"), float("nan")])
+def test_no_range_is_made_of_what_is_none(highest: float) -> None:
+    inner, outer = _dynamic(torch.randn(96, 48), "gelu"), _dynamic(torch.randn(48, 96), "gelu")
+    inner.feed(outer, highest)
+    assert inner.activated(torch.randn(4, 48)).dtype is not torch.uint8
+
+
+def test_int8_remembers_no_earlier_documents(tiny_model: Path) -> None:
+    random = np.random.default_rng(1)
+    first, second = ([random.integers(5, 500, length).astype(np.int32) for length in LENGTHS] for _ in range(2))
+    encoder, other = (Encoder.load(find(str(tiny_model)), CPU, Dtype.INT8) for _ in range(2))
+    encoder.forward(first)
+    assert torch.equal(encoder.forward(second).tokens(), other.forward(second).tokens())
