@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.batching import item_text_bytes
+from pipelines.corpus.blocks import expansion
 from pipelines.corpus.line_samples import used_shares
 from pipelines.documents import Batch, Cursor
 from pipelines.parts.plan import PlanEntry
@@ -44,6 +45,7 @@ class Forecast:
         self._next = 0
         self._skipped = 0.0
         self._end: Cursor | None = None
+        self._expansions: dict[int, float] = {}
         self._shares: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
 
     def add(self, planned: Batch | PlanEntry, *, done: bool = False) -> None:
@@ -78,6 +80,13 @@ class Forecast:
         seen = self._bytes[-1]
         return Work(done, seen + (seen + self._skipped) * (1.0 / planned - 1.0))
 
+    def _expansion(self, shard: int) -> float:
+        """Bytes that a byte of a file gives; places in a compressed file are those of what is in it."""
+        if shard not in self._expansions:
+            here = self._corpus.shards[shard]
+            self._expansions[shard] = expansion(here.uri, here.compression)
+        return self._expansions[shard]
+
     def _fraction(self) -> float:
         """How much of what will be read is planned, by the sizes of the files and some lines; 0 where nobody knows."""
         if self._end is None:
@@ -86,8 +95,8 @@ class Forecast:
         before = self._sizes[self._end.shard]
         if self._end.shard < len(shards):
             here = shards[self._end.shard]
-            if here.compression == "none" and here.format not in _BY_ROWS:
-                before += min(self._end.offset, here.size)
+            if here.format not in _BY_ROWS:
+                before += min(int(self._end.offset / self._expansion(self._end.shard)), here.size)
         if self._shares is None:
             self._shares = used_shares(shards, self._cap)
         places, parts = self._shares

@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipelines.errors import UsageError
+from pipelines.roberta.names import MODELS
 
 ENV_PREFIX = "PENSTOCK_"
 FILE_NAME = "penstock.toml"
@@ -200,8 +201,9 @@ def slot_identity() -> SlotIdentity:
 
 def models_folder(settings: Settings) -> Path:
     """Where a user's models are, each in a folder of its name."""
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return (settings.models_dir or Path(data) / "penstock" / "models").expanduser().absolute()
+    data = os.environ.get("XDG_DATA_HOME")
+    there = Path(data) / "penstock" / "models" if data else Path(MODELS)
+    return (settings.models_dir or there).expanduser().absolute()
 
 
 def state_folder() -> Path:

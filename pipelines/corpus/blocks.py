@@ -24,6 +24,8 @@ _SLICE_BYTES = 64 * 1024
 _ZSTD_SLICE_BYTES = 2 * 1024
 _WINDOW_BYTES = 2**27  # what the zstd command accepts without being told to use more
 _XZ_MEMORY_BYTES = 2**28
+_SAMPLE_BYTES = 2**20
+_MOST_SAMPLED_BYTES = 2**26
 _ERRORS = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError, MemoryError)
 
 
@@ -53,6 +55,22 @@ def blocks(path: str, compression: str, offset: int = 0) -> Iterator[bytes]:
         else:
             yield block[offset:] if offset else block
             offset = 0
+
+
+def expansion(path: str, compression: str) -> float:
+    """About how many bytes a byte of a file gives, by the first of them; 1 for plain files, and where nobody knows."""
+    if compression == "none":
+        return 1.0
+    members, given, taken = _Members(compression), 0, 0
+    try:
+        for data in _slices(path, _ZSTD_SLICE_BYTES if compression == "zstd" else _SLICE_BYTES):
+            taken += len(data)
+            given += sum(len(piece) for piece in members.feed(data))
+            if taken >= _SAMPLE_BYTES or given >= _MOST_SAMPLED_BYTES:
+                break
+    except (DamagedStreamError, OSError):
+        pass  # whoever reads the file says so
+    return given / taken if given else 1.0
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:

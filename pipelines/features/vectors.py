@@ -105,7 +105,8 @@ def _other_vectors(table: pa.Table | pa.RecordBatch) -> str:
     """What to pass instead, or what there is where nothing of it holds vectors."""
     names = [field.name for field in table.schema if _holds_vectors(field.type)]
     if names:
-        return f"Columns of vectors are {', '.join(names)}: name one, dequantize(table, {names[0]!r})."
+        found = ", ".join(names)
+        return f"Columns with a list of numbers in each row are {found}: name one, dequantize(table, {names[0]!r})."
     return f"No column has any, there are: {', '.join(table.schema.names) or 'none'}."
 
 

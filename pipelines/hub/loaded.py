@@ -44,13 +44,13 @@ class Loaded:
         return self.config.num_hidden_layers
 
 
-def load(source: str, device: str, dtype: str) -> Loaded:
+def load(source: str, device: str, dtype: str, models: str | Path) -> Loaded:
     """Find and load a checkpoint. Raises InputError and SurroundingsError, as :meth:`Roberta.load` says."""
     checked_text(source, "The model")
     place, numbers = _device(checked_text(device, "The device")), _dtype(dtype)
     if numbers is Dtype.INT8 and not takes_int8(place):
         raise SurroundingsError("int8 is computed on CPUs only, by a torch built with oneDNN.", "Take bfloat16.")
-    model = find(resolve(source, Path()))
+    model = find(resolve(source, Path(checked_text(str(models), "The folder of models")).expanduser()))
     encoder = Encoder.load(model, place, numbers)
     tokenizer = Tokenizer(Path(model.path), model.model_type, encoder.config.vocab_size)
     return Loaded(model, tokenizer, Pieces(tokenizer), encoder)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
@@ -28,6 +29,7 @@ from pipelines.readings.pronoun_sentences import Weighed
 from pipelines.roberta.checkpoint import described
 from pipelines.roberta.failures import is_out_of_memory
 from pipelines.roberta.lm_head import LMHead
+from pipelines.roberta.names import MODELS
 from pipelines.roberta.sentences import decode, encode
 from pipelines.roberta.states import LAST_FIRST, LAST_TOKENS, Needs
 
@@ -47,13 +49,14 @@ class Roberta:
         self.heads = own_heads(loaded.model, loaded.device)
 
     @classmethod
-    def load(cls, model: str, *, device: str = "cpu", dtype: str = "float32") -> Roberta:
+    def load(cls, model: str, *, device: str = "cpu", dtype: str = "float32", models: str | Path = MODELS) -> Roberta:
         """Load a checkpoint: a folder, ``org/name[@revision]`` on the model hub, or a known name (``roberta.large``).
 
-        ``device`` is as torch names it; ``dtype`` is float32, bfloat16, float16, or int8 on a CPU. Raises InputError
-        where there is no such checkpoint, SurroundingsError where the device cannot be used or is too small.
+        A name is looked for in ``models``, where a user's models are, before the hub. ``device`` is as torch names it;
+        ``dtype`` is float32, bfloat16, float16, or int8 on a CPU. Raises InputError where there is no such checkpoint,
+        SurroundingsError where the device cannot be used or is too small.
         """
-        return cls(loading.load(model, device, dtype))
+        return cls(loading.load(model, device, dtype, models))
 
     def eval(self) -> Roberta:
         """Itself: there is nothing to switch off."""

@@ -33,7 +33,10 @@ def classifier_features(
     ]
     kinds = {type(feature.options) for feature in features}
     if thresholds and MultiLabelsOptions not in kinds:
-        raise UsageError("--threshold is given, but no multi-label classifier.", "Leave it out: the best label wins.")
+        raise UsageError(
+            "--threshold is given, but no multi-label classifier.",
+            "Leave it out: the best label wins. Multi-label is what config.json calls multi_label_classification.",
+        )
     if top_k and LabelsOptions not in kinds:
         raise UsageError("--top-k is given, but no single-label classifier.", "Leave it out.")
     return tuple(features)

@@ -72,8 +72,10 @@ class Sight:
         """The ids of a document, special tokens included: cut to ``max_tokens``, of a pair the longer side first; or
         window by window.
         """
-        if long.policy is not Long.WINDOW or pair is not None:
-            return [list(self._tokenizer(text, pair, truncation="longest_first", max_length=max_tokens)["input_ids"])]
+        if pair is not None:
+            return [self.pair(text, pair, max_tokens, "longest_first")]
+        if long.policy is not Long.WINDOW:
+            return [list(self._tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"])]
         found = self._tokenizer(
             text, truncation=True, max_length=max_tokens, stride=long.stride, return_overflowing_tokens=True
         )
@@ -81,7 +83,10 @@ class Sight:
         return [list(row) for row in rows] if isinstance(rows[0], list) else [list(rows)]
 
     def pair(self, first: str, second: str, max_tokens: int, cut: str) -> list[int]:
-        """The ids of a pair, either side of which may be empty; ``cut`` is the library's name for what is cut."""
+        """The ids of a pair; ``cut`` is the library's name for what is cut.
+
+        In lists, for of a bare pair the library takes an empty second side for none (transformers 5.23).
+        """
         rows = self._tokenizer([first], [second], truncation=cut, max_length=max_tokens)["input_ids"]
         return list(rows[0])
 

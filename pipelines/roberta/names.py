@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from pipelines.errors import InputError
 
+MODELS = "~/.local/share/penstock/models"
+"""Where a user's models are, each in a folder of its name, unless something else is said."""
 HUB_IDS: Mapping[str, str | None] = MappingProxyType(
     {
         "roberta.base": "FacebookAI/roberta-base",
@@ -36,7 +38,8 @@ def resolve(name: str, folder: Path) -> str:
     if hub_id is None:
         raise InputError(
             f"{name} is not on the model hub, and there is no folder {imported}.",
-            f"Get fairseq's archive, then `penstock model import-fairseq {name}.tar.gz --out {imported}`.",
+            f"Get fairseq's archive (its examples/roberta/README.md links it), then "
+            f"`penstock model import-fairseq {name}.tar.gz --out {imported}`.",
         )
     return hub_id
 

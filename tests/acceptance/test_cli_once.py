@@ -17,10 +17,11 @@ def test_equal_texts_are_computed_once_where_it_is_asked_for(tmp_path: Path, tin
     each = ask("run", str(corpus), "--out", str(tmp_path / "each"), *options, "--inline").value
     inline = ask("run", str(corpus), "--out", str(tmp_path / "inline"), *options, "--inline", "--once").value
     worker = ask("run", str(corpus), "--out", str(tmp_path / "worker"), *options, "--once").value
-    assert (each["repeated"], inline["repeated"], worker["repeated"]) == (0, 26, 26)
+    assert (each["repeated"], inline["repeated"]) == (0, 33)
+    assert 26 <= worker["repeated"] <= 33  # the first batch may not be written when the second one begins
     assert {value["rows"] for value in (each, inline, worker)} == {40}
     found = [np.array(rows(tmp_path / name)["embedding"].to_pylist()) for name in ("each", "inline", "worker")]
     assert np.abs(found[0] - found[1]).max() < 1e-5
     assert np.abs(found[0] - found[2]).max() < 1e-5
     again = ask("run", str(corpus), "--out", str(tmp_path / "worker"), *options).value
-    assert again["repeated"] == 26  # the folder says what was done, whatever is asked now
+    assert again["repeated"] == worker["repeated"]  # the folder says what was done, whatever is asked now

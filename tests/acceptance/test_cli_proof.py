@@ -46,6 +46,16 @@ def test_pairs_prefixes_cut_documents_and_compressed_corpora_are_proved(
     assert ask("verify", tmp_path / "out").code == 0
 
 
+def test_an_empty_second_sentence_is_a_sentence(tiny_classifier: Path, tmp_path: Path, ask: Ask) -> None:
+    rows = [{"a": "Who came?", "b": "Mary came home"}, {"a": "Where?", "b": ""}, {"a": "", "b": ""}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = ("run", tmp_path / "pairs.jsonl", "--out", tmp_path / "out", "--model", tiny_classifier, "--inline", "--json")
+    columns = ("--text-column", "a", "--pair-column", "b", "--embed", "mean", "--classify", "self")
+    answer = ask(*job, *columns, "--dtype", "float32", "--max-quarantined", 1, "--proof", 3)
+    assert answer.code == 0, answer.err
+    assert (answer.value["rows"], answer.value["proof"]["documents"]) == (2, 2)  # the last one has no text
+
+
 def test_a_wrong_engine_does_not_seal(wrong: tuple[Path, Answer], ask: Ask) -> None:
     out, answer = wrong
     assert answer.code == 6

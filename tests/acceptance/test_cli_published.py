@@ -42,6 +42,7 @@ def test_long_documents_in_windows(tiny_model: Path, test_data: Path, tmp_path: 
     assert max(table["n_windows"].to_pylist()) > 50
     assert table["n_used"].to_pylist() == table["n_tokens"].to_pylist()
     assert (answer.value["long"], answer.value["tokens_lost"]) == ("window", 0)
+    assert "  Long documents were read in windows, column n_windows says in how many" in ask("resume", out).out
 
 
 def test_words_in_forty_languages(tiny_model: Path, test_data: Path, tmp_path: Path, ask: Ask) -> None:

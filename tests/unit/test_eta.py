@@ -3,7 +3,10 @@ the lengths of the documents drift, while only a part of the corpus is planned."
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import random
 from collections.abc import Callable
 from itertools import accumulate
@@ -11,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import zstandard
 
 from pipelines.batching import batches
 from pipelines.corpus import CorpusOptions, discover, open_corpus
+from pipelines.corpus.blocks import expansion
 from pipelines.documents import Batch
 from pipelines.forecast import Forecast, Work
 from pipelines.inline import run_inline
@@ -85,6 +90,33 @@ def test_the_time_left_is_right_within_a_tenth_after_a_tenth_of_the_run(corpus: 
             errors.append((left_s + now - RUN_S) / RUN_S)
     assert len(errors) > 5
     assert max(map(abs, errors)) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [("gz", gzip.compress), ("zst", zstandard.compress), ("bz2", bz2.compress), ("xz", lzma.compress)],
+)
+def test_a_compressed_file_tells_how_much_of_it_is_planned(
+    suffix: str, compress: Callable[[bytes], bytes], texts: list[str], tmp_path: Path
+) -> None:
+    draw, path = random.Random(0), tmp_path / f"corpus.jsonl.{suffix}"
+    lines = [" ".join(draw.choices(texts, k=draw.randint(1, 5))) + f" {draw.random()}" for _ in range(4000)]
+    path.write_bytes(compress("".join(json.dumps({"text": line}) + "\n" for line in lines).encode()))
+    spec = discover([str(path)], CorpusOptions())
+    forecast, wanted = Forecast(spec, 512), sum(map(len, lines))
+    with open_corpus(spec) as reader:
+        for number, batch in enumerate(batches(reader, max_documents=100), start=1):
+            forecast.add(batch)
+            work = forecast.work(50, complete=False)
+            assert work is not None
+            if number >= 4:
+                assert work.total == pytest.approx(wanted, rel=0.1)
+
+
+def test_what_is_damaged_or_gone_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"a" * 1000)[:20] + b"x")
+    assert expansion(str(tmp_path / "a.gz"), "gzip") >= 1
+    assert expansion(str(tmp_path / "nowhere.gz"), "gzip") == expansion("plain.txt", "none") == 1
 
 
 def test_an_inline_run_tells_the_work_that_is_left_also_when_it_is_taken_up_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,8 +250,18 @@ def test_numbers_and_devices_that_there_are(tiny_model: Path) -> None:
     with pytest.raises(InputError, match="no model folder"):
         Roberta.load("nowhere")
     with pytest.raises(InputError, match=r"roberta.large.wsc is not on the model hub") as error:
-        Roberta.load("roberta.large.wsc")
+        Roberta.load("roberta.large.wsc", models=tiny_model.parent)
     assert "penstock model import-fairseq" in error.value.hint
+    assert str(tiny_model.parent / "roberta.large.wsc") in error.value.hint
+
+
+def test_a_name_is_looked_for_among_ones_models(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "roberta.large.wsc")
+    there = Roberta.load("roberta.large.wsc", models=tmp_path)
+    assert (there.model.path, there.model.digest) == (
+        str(tmp_path / "roberta.large.wsc"),
+        Roberta.load(str(tiny_model)).model.digest,
+    )
 
 
 def test_the_schemas_of_winograd_get_an_answer(

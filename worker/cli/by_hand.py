@@ -65,7 +65,7 @@ def encode(text: tuple[str, ...], model: str, no_separator: bool, **flags: Any) 
     emit(value, " ".join(map(str, ids)), as_json=flags["as_json"])
 
 
-@click.command(short_help="Print the text of ids.")
+@click.command(short_help="Print the text of ids.", context_settings={"ignore_unknown_options": True})
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @model_option
 @result_options

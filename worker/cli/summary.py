@@ -14,7 +14,7 @@ from pipelines.parts.proof_record import Proof, proof_to_json
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.store import Store
 from pipelines.parts.summary import Summary
-from pipelines.spec import LongTexts, RunSpec
+from pipelines.spec import Long, LongTexts, RunSpec
 from worker.cli.output import counted, in_bytes
 
 SAMPLE = 3
@@ -56,10 +56,10 @@ def summary_text(value: Mapping[str, Any]) -> str:
             f"  Longer than --max-tokens: {counted(value['truncated'], 'document')}, of which "
             f"{value['tokens_used']:,} of {value['tokens']:,} tokens were used"
         )
+    if value["long"] == Long.WINDOW:
+        lines.append("  Long documents were read in windows, column n_windows says in how many: no token was left out")
     if value["repeated"]:
-        lines.append(
-            f"  Not computed again, for the text of an earlier one in the batch: {counted(value['repeated'], 'row')}"
-        )
+        lines.append(f"  Not computed again, for an earlier one has the same text: {counted(value['repeated'], 'row')}")
     if value["quarantined"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in value["quarantined_by_reason"].items())
         lines.append(f"  {value['quarantined']:,} in quarantine: {reasons} (`penstock quarantine show {value['out']}`)")

@@ -64,12 +64,14 @@ def token_costs(models: Path, work: Path, data: Path | None, sizes: tuple[int, .
     return {"shape": TINY.name, "points": points}
 
 
-def penstock_run(file: Path, out: Path, model: Path, dtype: str, batch: int) -> tuple[dict[str, Any], float]:
+def penstock_run(
+    file: Path, out: Path, model: Path, dtype: str, batch: int, devices: str = "cpu"
+) -> tuple[dict[str, Any], float]:
     """The summary of a whole run in a command of its own, and the CPU seconds of all its processes."""
     shutil.rmtree(out, ignore_errors=True)
     command = [
         *(sys.executable, "-m", "worker", "run", file, "--out", out, "--model", model, "--dtype", dtype),
-        *("--batch-docs", batch, "--devices", "cpu", "--proof", 0, "--json"),
+        *("--batch-docs", batch, "--devices", devices, "--proof", 0, "--json"),
     ]
     before = _cpu_of_children()
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)

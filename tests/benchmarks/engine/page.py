@@ -38,7 +38,14 @@ BENCH_FLAGS=--quick` gives a first look in a few minutes, in `.bench/benchmarks.
 - the tokenizer against the library's fastest call;
 - with `BENCH_FLAGS=--scale` what a token costs in runs of 10,000 to 1,000,000 documents.
 
-GPUs are not part of it."""
+GPUs are not part of it: `PYTHONPATH=tests python -m benchmarks.gpu` checks and times one in one call."""
+
+
+SHOWN = {
+    "engines": "Bars: GFLOP/s of each contestant on the first corpus, with the ceiling of each number format",
+    "corpora": "Bars: GFLOP/s of the fastest contestants on each corpus, side by side",
+}
+"""What each plot shows, in words."""
 
 
 def empty_page(pass_s: float, rounds: int) -> str:
@@ -62,7 +69,7 @@ def page(results: dict[str, Any], plots: Sequence[str]) -> str:
         METHOD.format(**results),
         _machine(results),
         f"## Engines, {shape} shape",
-        *(f"![{name}](benchmarks-{name}.png)" for name in plots),
+        *(f"![{SHOWN[name]}](benchmarks-{name}.png)" for name in plots),
     ]
     for name, match in results["matches"].items():
         corpus = about[name]
@@ -197,8 +204,9 @@ def _absent(results: dict[str, Any]) -> Iterable[str]:
     if not results["token_cost"]:
         lines.append(f"- The cost per token from {SIZES[0]:,} to {SIZES[-1]:,} documents (`--scale`).")
     lines += [
-        "- GPUs: `tests/gpu` is for machines that have one.",
-        "- Trained weights: cosines of random ones say that the same is computed, not what rounding does to labels.",
+        "- GPUs: `PYTHONPATH=tests python -m benchmarks.gpu` is for machines that have one; none was at hand.",
+        "- Trained weights: cosines of random ones say that the same is computed, not what rounding does to labels: "
+        "that is in [int8.md](int8.md).",
         "- transformers with torch.compile; sentence-transformers' own ONNX and OpenVINO backends.",
     ]
     yield "\n".join(lines)
