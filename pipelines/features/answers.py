@@ -49,7 +49,7 @@ class Answers:
             logits, states.packing, torch.from_numpy(allowed).to(logits.device), self.options.max_answer_tokens
         )
         none = logits[states.packing.cu_seqlens[:-1].long()].sum(dim=1)
-        return tuple(value for value in (scores, first, last, none))
+        return scores, first, last, none
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         scores, first, last, none = values
