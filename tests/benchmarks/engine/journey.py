@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine.levels import Level
-from benchmarks.engine.match import STEP, say
+from benchmarks.engine.match import say
 from benchmarks.engine.models import TINY
 from benchmarks.engine.seat import Seat
 from benchmarks.engine.texts import Corpus, load
+from benchmarks.engine.tuning import STEP
 
 BATCH = 512
 BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}

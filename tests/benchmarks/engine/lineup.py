@@ -2,7 +2,8 @@
 
 A contestant is a class ``Contestant`` in a file of peers/ with two methods. ``prepare(model, work, threads)`` loads a
 checkpoint folder; what it converts is kept in ``work``. ``embed(texts, batch)`` gives mean-pooled vectors, one row for
-each text in order; ``batch`` is one of its batch sizes.
+each text in order, so many texts in a batch. One that can compute batches side by side takes a third argument: so many
+streams, of one thread each if there are several; it opens its model anew when that changes.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from importlib.util import find_spec
 
 from pipelines.spec import Dtype
 
-BATCHES = (16, 32, 64)
+BATCHES = (16, 32, 64, 8, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A contestant. ``kind`` is the number format: fp32, bf16 or int8.
 
-    Of several ``batches`` the fastest is taken. A ``cold`` one is slower over shapes it has not seen: it gets a whole
+    Of several ``batches`` the fastest is taken, beginning with the first. One with ``streams`` can compute batches side
+    by side, and does so if that is faster. A ``cold`` one is slower over shapes it has not seen: it gets a whole
     pass that does not count.
     """
 
@@ -31,6 +33,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     batches: tuple[int, ...] = (32,)
     cold: bool = False
+    streams: bool = False
 
     @property
     def ours(self) -> bool:
@@ -44,9 +47,10 @@ class Entry:
 
 
 PENSTOCK = "Extractor.extract on batches of 512 documents: no padding, micro-batches of 4,096 tokens"
-OPENVINO = "convert_model of the encoder, one stream on all cores, sorted by length, best of the batch sizes"
-ONNX = "ONNX opset 17, ONNX Runtime's own BERT fusions, all optimisations, sorted by length, best of the batch sizes"
-CTRANSLATE = "its converter for transformers, forward_batch on ids, sorted by length, best of the batch sizes"
+TUNED = "sorted by length; batch size and streams as is fastest: one on all cores, or"
+OPENVINO = f"convert_model of the encoder, {TUNED} one for each core (NUM_STREAMS) behind an AsyncInferQueue"
+ONNX = f"ONNX opset 17, its own BERT fusions, all optimisations, {TUNED} run() from a thread for each core"
+CTRANSLATE = f"its converter for transformers, forward_batch on ids, {TUNED} a worker for each core (inter_threads)"
 
 
 def ours() -> tuple[Entry, ...]:
@@ -62,7 +66,7 @@ def ours() -> tuple[Entry, ...]:
 
 def peers() -> tuple[Entry, ...]:
     """Everyone else."""
-    sentences, onnx = ("sentence_transformers",), ("onnx", "onnxruntime")
+    sentences, onnx, ctranslate = ("sentence_transformers",), ("onnx", "onnxruntime"), ("ctranslate2",)
     return (
         Entry(
             "transformers pipeline", "fp32", "transformers_pipeline",
@@ -76,20 +80,20 @@ def peers() -> tuple[Entry, ...]:
             "sentence-transformers bf16", "bf16", "sentence_transformer",
             "the same with dtype bfloat16", ("bfloat16",), sentences, BATCHES,
         ),
-        Entry("OpenVINO fp32", "fp32", "openvino_graph", OPENVINO, ("f32",), ("openvino",), BATCHES, True),
-        Entry("OpenVINO bf16", "bf16", "openvino_graph", OPENVINO, ("bf16",), ("openvino",), BATCHES, True),
+        Entry("OpenVINO fp32", "fp32", "openvino_graph", OPENVINO, ("f32",), ("openvino",), BATCHES, True, True),
+        Entry("OpenVINO bf16", "bf16", "openvino_graph", OPENVINO, ("bf16",), ("openvino",), BATCHES, True, True),
         Entry(
             "OpenVINO int8", "int8", "openvino_graph",
-            f"nncf.quantize (transformer, 32 texts); {OPENVINO}", ("int8",), ("openvino", "nncf"), BATCHES, True,
+            f"nncf.quantize (transformer, 32 texts); {OPENVINO}", ("int8",), ("openvino", "nncf"), BATCHES, True, True,
         ),
-        Entry("ONNX Runtime fp32", "fp32", "onnx_session", ONNX, ("fp32",), onnx, BATCHES),
+        Entry("ONNX Runtime fp32", "fp32", "onnx_session", ONNX, ("fp32",), onnx, BATCHES, streams=True),
         Entry(
             "ONNX Runtime int8", "int8", "onnx_session", f"quantize_dynamic, QInt8 weights; {ONNX}",
-            ("int8",), onnx, BATCHES,
+            ("int8",), onnx, BATCHES, streams=True,
         ),
-        Entry("CTranslate2 fp32", "fp32", "ctranslate", CTRANSLATE, ("float32",), ("ctranslate2",), BATCHES),
-        Entry("CTranslate2 bf16", "bf16", "ctranslate", CTRANSLATE, ("bfloat16",), ("ctranslate2",), BATCHES),
-        Entry("CTranslate2 int8", "int8", "ctranslate", CTRANSLATE, ("int8",), ("ctranslate2",), BATCHES),
+        Entry("CTranslate2 fp32", "fp32", "ctranslate", CTRANSLATE, ("float32",), ctranslate, BATCHES, streams=True),
+        Entry("CTranslate2 bf16", "bf16", "ctranslate", CTRANSLATE, ("bfloat16",), ctranslate, BATCHES, streams=True),
+        Entry("CTranslate2 int8", "int8", "ctranslate", CTRANSLATE, ("int8",), ctranslate, BATCHES, streams=True),
     )  # fmt: skip
 
 

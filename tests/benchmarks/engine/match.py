@@ -1,44 +1,16 @@
-"""Contestants on the same texts: how many documents each gets, then passes in turn, and what became of them."""
+"""Contestants on the same texts: passes in turn, and what became of them."""
 
 from __future__ import annotations
 
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.engine.models import Shape
 from benchmarks.engine.seat import Seat
 from benchmarks.engine.texts import Corpus
-
-STEP = 32
-LEAST_SHARE = 0.1
-"""A calibrating pass takes at least this share of a measured one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What a contestant does in each pass of a match."""
-
-    batch: int
-    documents: int
-
-
-def calibrate(seat: Seat, corpus: Corpus, pass_s: float) -> Part:
-    """The best batch size, and how many documents take about ``pass_s`` seconds; it warms the contestant up as well."""
-    count, best = STEP, (0.0, 0)
-    seat.call("embed", corpus.first(count), seat.entry.batches[0])
-    while True:
-        seconds = seat.call("embed", corpus.first(count), seat.entry.batches[0]).seconds
-        if seconds >= LEAST_SHARE * pass_s:
-            break
-        count *= 2
-    best = (count / seconds, seat.entry.batches[0])
-    for batch in seat.entry.batches[1:]:
-        best = max(best, (count / seat.call("embed", corpus.first(count), batch).seconds, batch))
-    documents = max(STEP, round(best[0] * pass_s / STEP) * STEP)
-    return Part(best[1], documents)
+from benchmarks.engine.tuning import Part, embed
 
 
 def alternate(
@@ -50,19 +22,20 @@ def alternate(
 ) -> dict[str, dict[str, Any]]:
     """One pass of each contestant after the other, another one first in each round.
 
-    By contestant: batch, documents, seconds and CPU seconds of each pass.
+    By contestant: batch, streams, documents, seconds and CPU seconds of each pass.
     """
     found: dict[str, dict[str, Any]] = {}
     for seat, part in zip(seats, parts, strict=True):
-        found[seat.entry.name] = {"batch": part.batch, "documents": part.documents, "seconds": [], "cpu_s": []}
+        about = {"batch": part.way.batch, "streams": part.way.streams, "documents": part.documents}
+        found[seat.entry.name] = {**about, "seconds": [], "cpu_s": []}
         if seat.entry.cold:
-            seat.call("embed", corpus.first(part.documents), part.batch)
+            embed(seat, corpus, part.documents, part.way)
     order = list(zip(seats, parts, strict=True))
     for number in range(rounds):
         on_round()
         turn = number * len(order) // rounds
         for seat, part in order[turn:] + order[:turn]:
-            answer = seat.call("embed", corpus.first(part.documents), part.batch)
+            answer = embed(seat, corpus, part.documents, part.way)
             found[seat.entry.name]["seconds"].append(round(answer.seconds, 4))
             found[seat.entry.name]["cpu_s"].append(round(answer.cpu_s, 4))
             rate = part.documents / answer.seconds

@@ -142,12 +142,18 @@ def _match(results: dict[str, Any], match: dict[str, Any], ceilings: Sequence[An
                 f"{value['median_gflops']:,.1f}",
                 f"{value['median_gflops'] / ceiling:.0%}",
                 f"{value['spread']:.0%}",
-                f"{value['documents']:,} by {value['batch']}",
+                _taken(value),
                 f"{got:.1f}",
             )
         )
     head = ("contestant", "documents/s", "tokens/s", "GFLOP/s", "of its ceiling", "spread", "documents", "cores in use")
     return _table(head, rows)
+
+
+def _taken(value: dict[str, Any]) -> str:
+    """Documents, batch size, and streams where there were several; results of older runs have no word on them."""
+    several = f", {streams} streams" if (streams := value.get("streams", 1)) > 1 else ""
+    return f"{value['documents']:,} by {value['batch']}{several}"
 
 
 def _ceilings(results: dict[str, Any]) -> str:

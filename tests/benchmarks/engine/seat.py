@@ -49,6 +49,11 @@ class Seat:
             self._process.start()
         there.close()
 
+    @property
+    def streams(self) -> tuple[int, ...]:
+        """How many batches it can compute side by side, other than one: as many as it has threads."""
+        return (self._threads,) if self.entry.streams and self._threads > 1 else ()
+
     def prepare(self, model: Path, work: Path) -> Answer:
         """Load a checkpoint. Raises AbsentError where it cannot take part."""
         work.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ import numpy as np
 from benchmarks.engine import journey, lineup
 from benchmarks.engine.levels import Level
 from benchmarks.engine.lineup import Entry
-from benchmarks.engine.match import alternate, best, calibrate, say, with_rates
+from benchmarks.engine.match import alternate, best, say, with_rates
 from benchmarks.engine.models import Shape
 from benchmarks.engine.seat import AbsentError, Seat
 from benchmarks.engine.texts import Corpus
+from benchmarks.engine.tuning import Way, calibrate
 
 LARGE_SAMPLE = 4
 """The larger shape's vectors are compared on so many times fewer documents."""
@@ -138,12 +139,13 @@ def through_redis(stage: Stage, results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _enter(stage: Stage, seat: Seat, shape: Shape, reference: Any) -> tuple[dict[str, Any], dict[str, float]]:
-    """Load a contestant and compare its vectors with the reference."""
+    """Load a contestant and compare its vectors with the reference, with one stream and with several."""
     entry = seat.entry
     prepared = seat.prepare(stage.folders[shape.name][0], stage.work / "converted" / shape.name)
-    vectors = seat.call("embed", _sample(stage, len(reference)), entry.batches[0]).value
+    sample, ways = _sample(stage, len(reference)), [Way(entry.batches[0], count) for count in (1, *seat.streams)]
+    vectors = [seat.call("embed", sample, *way.arguments).value for way in ways]
     say(f"  {entry.name} is ready after {prepared.seconds:.1f} s")
-    cosines = (_unit(vectors) * _unit(reference)).sum(1)
+    cosines = np.concatenate([(_unit(found) * _unit(reference)).sum(1) for found in vectors])
     about = {"kind": entry.kind, "ours": entry.ours, "how": entry.how, "prepare_s": round(prepared.seconds, 2)}
     return about, {"min": round(float(cosines.min()), 6), "mean": round(float(cosines.mean()), 6)}
 

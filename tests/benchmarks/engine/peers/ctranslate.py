@@ -31,18 +31,26 @@ class Contestant:
             RobertaConfig.position_embedding_type = "absolute"  # the converter asks for what transformers 5 dropped
             TransformersConverter(str(model)).convert(str(unfinished), force=True)
             shutil.move(unfinished, place)
+        self.place, self.threads, self.encoder = place, threads, None
+        self._open(1)
+
+    def embed(self, texts: Sequence[str], batch: int, streams: int = 1) -> npt.NDArray[np.float32]:
+        """Mean-pooled vectors."""
+        if streams != self.streams:
+            self._open(streams)
+        return padding.pooled(padding.token_ids(self.tokenizer, texts), batch, streams, self._hidden)
+
+    def _open(self, streams: int) -> None:
+        """One worker on all threads, or several of one thread: each takes a batch at a time, they share the weights."""
+        self.encoder = None  # gone before the next one comes: the weights are in memory once
+        self.streams = streams
         self.encoder = ctranslate2.Encoder(
-            str(place), device="cpu", compute_type=self.compute, intra_threads=threads, inter_threads=1
+            str(self.place),
+            device="cpu",
+            compute_type=self.compute,
+            inter_threads=streams,
+            intra_threads=self.threads if streams == 1 else 1,
         )
 
-    def embed(self, texts: Sequence[str], batch: int) -> npt.NDArray[np.float32]:
-        """Mean-pooled vectors."""
-        rows = padding.token_ids(self.tokenizer, texts)
-        vectors: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
-        for group in padding.sorted_groups(rows, batch):
-            part = [rows[index] for index in group]
-            hidden = np.array(self.encoder.forward_batch(part).last_hidden_state)
-            _, mask = padding.rectangle(part)
-            for index, vector in zip(group, padding.mean(hidden, mask), strict=True):
-                vectors[index] = vector
-        return np.stack(vectors)
+    def _hidden(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        return np.array(self.encoder.forward_batch(rows).last_hidden_state)

@@ -26,24 +26,29 @@ class Contestant:
         """Export, fuse and quantise once; then open a session."""
         self.tokenizer = padding.fast_tokenizer(model)
         graph = _quantized(model, work) if self.precision == "int8" else _fused(model, work)
+        self.graph, self.threads, self.session = graph, threads, None
+        self._open(1)
+
+    def embed(self, texts: Sequence[str], batch: int, streams: int = 1) -> npt.NDArray[np.float32]:
+        """Mean-pooled vectors."""
+        if streams != self.streams:
+            self._open(streams)
+        return padding.pooled(padding.token_ids(self.tokenizer, texts), batch, streams, self._hidden)
+
+    def _open(self, streams: int) -> None:
+        """A session on all threads, or one that computes in the threads which call it."""
+        self.session = None  # gone before the next one comes: the weights are in memory once
+        self.streams = streams
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads if streams == 1 else 1, 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(str(self.graph), options, providers=["CPUExecutionProvider"])
         self.types = {put.name: np.int32 if "int32" in put.type else np.int64 for put in self.session.get_inputs()}
 
-    def embed(self, texts: Sequence[str], batch: int) -> npt.NDArray[np.float32]:
-        """Mean-pooled vectors."""
-        rows = padding.token_ids(self.tokenizer, texts)
-        vectors: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
-        for group in padding.sorted_groups(rows, batch):
-            ids, mask = padding.rectangle([rows[index] for index in group])
-            inputs = {"input_ids": ids, "attention_mask": mask}
-            hidden = self.session.run(None, {name: inputs[name].astype(kind) for name, kind in self.types.items()})[0]
-            for index, vector in zip(group, padding.mean(hidden, mask), strict=True):
-                vectors[index] = vector
-        return np.stack(vectors)
+    def _hidden(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        inputs = dict(zip(("input_ids", "attention_mask"), padding.rectangle(rows), strict=True))
+        return self.session.run(None, {name: inputs[name].astype(kind) for name, kind in self.types.items()})[0]
 
 
 def _exported(model: Path, work: Path) -> Path:

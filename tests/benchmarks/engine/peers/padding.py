@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,29 @@ def mean(hidden: npt.NDArray[np.float32], mask: npt.NDArray[np.int64]) -> npt.ND
     """The mean of each row's real tokens. *Shape:* hidden ``[rows, tokens, hidden]``; result ``[rows, hidden]``."""
     weights = mask.astype(np.float32)
     return np.einsum("rth,rt->rh", hidden, weights) / weights.sum(1, keepdims=True)
+
+
+def pooled(
+    rows: Sequence[Sequence[int]],
+    batch: int,
+    streams: int,
+    hidden: Callable[[Sequence[Sequence[int]]], npt.NDArray[np.float32]],
+) -> npt.NDArray[np.float32]:
+    """The mean of each row's token vectors in order, where ``hidden`` gives those of a batch.
+
+    ``hidden`` is called from as many threads as there are streams.
+    """
+    vectors: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
+
+    def compute(group: Sequence[int]) -> None:
+        part = [rows[index] for index in group]
+        for index, vector in zip(group, mean(hidden(part), rectangle(part)[1]), strict=True):
+            vectors[index] = vector
+
+    if streams == 1:
+        for group in sorted_groups(rows, batch):
+            compute(group)
+    else:
+        with ThreadPoolExecutor(streams) as pool:
+            list(pool.map(compute, sorted_groups(rows, batch)))
+    return np.stack(vectors)
