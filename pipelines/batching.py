@@ -61,11 +61,15 @@ def item_text_bytes(item: Document | Reject) -> int:
     return size + (len(item.pair.encode("utf-8", "surrogatepass")) if item.pair else 0)
 
 
-def micro_batches(costs: Sequence[float] | npt.NDArray[np.floating], token_budget: int) -> list[npt.NDArray[np.intp]]:
+def micro_batches(
+    costs: Sequence[float] | npt.NDArray[np.floating], token_budget: int, streams: int = 1
+) -> list[npt.NDArray[np.intp]]:
     """Group documents for forward passes: the dearest, which are the longest, first, ``token_budget`` each at most.
 
     Longest first, so that the pass with the highest memory peak comes first. A document dearer than the budget is a
-    micro-batch of its own. Every index of ``costs`` is in exactly one group; equal costs keep corpus order.
+    micro-batch of its own. Several ``streams``, which compute one each, get as much to do as each other: groups are of
+    about one cost, and each stream gets as many of them as the others where documents and budget allow. Every index of
+    ``costs`` is in exactly one group; equal costs keep corpus order.
 
     *Shape:* costs ``[documents]``, in equivalent tokens (:mod:`pipelines.roberta.cost`); result: index arrays into it.
     """
@@ -73,12 +77,15 @@ def micro_batches(costs: Sequence[float] | npt.NDArray[np.floating], token_budge
         raise ValueError(f"token_budget is {token_budget}, wanted at least 1")
     weights = np.asarray(costs, dtype=np.float64)
     order = np.argsort(-weights, kind="stable")
+    total = float(weights.sum())
+    share = math.inf if streams == 1 else total / (streams * math.ceil(total / (streams * token_budget)) or 1)
     groups: list[npt.NDArray[np.intp]] = []
-    begin, filled = 0, 0.0
+    begin, before, filled = 0, 0.0, 0.0
     for position, weight in enumerate(weights[order].tolist()):
-        if position > begin and filled + weight > token_budget:
+        is_full = filled + weight > token_budget or before + filled + weight / 2 > share * (len(groups) + 1)
+        if position > begin and is_full:
             groups.append(order[begin:position])
-            begin, filled = position, 0.0
+            begin, before, filled = position, before + filled, 0.0
         filled += weight
     if begin < len(order):
         groups.append(order[begin:])

@@ -17,7 +17,7 @@ import torch
 from pipelines.roberta.encoder import Encoder
 from pipelines.roberta.failures import is_out_of_memory
 
-CPU_CANDIDATES = (512, 1024, 2048, 4096)
+CPU_CANDIDATES = (256, 512, 1024)
 TILE_TOKENS = 128
 CUDA_WAVES = (0.25, 0.5, 1, 2, 4)
 TIME_LIMIT_S = 1.0

@@ -1,6 +1,6 @@
 """Micro-batches that were handed to the device, oldest first: each is collected when the device is done with it.
 
-A CPU is done at once. CUDA computes while the next documents are tokenised and handed over; what waits here is bounded.
+The device computes while the next documents are tokenised and handed over; what waits here is bounded.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.features.fetch import Fetch
+from pipelines.features.fetch import Outcome
 from pipelines.kept import Kept
 from pipelines.work import Work
-
-MOST_WAITING = 16
-"""Micro-batches; with more, the progress that renews a lease would be seen late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +43,17 @@ class Launched:
     of: Pass
     rows: npt.NDArray[np.intp]
     documents: tuple[int, ...]
-    fetch: Fetch
+    outcome: Outcome
 
 
 class DeviceQueue:
-    """The micro-batches of one batch that are under way. Whatever is taken in hand is noted together with them."""
+    """The micro-batches of one batch that are under way, ``most`` at a time.
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    Whatever is taken in hand is noted together with them.
+    """
+
+    def __init__(self, work: Work, most: int) -> None:
+        self._work, self._most = work, most
         self._waiting: deque[Launched] = deque()
 
     def take(self, stage: str, documents: Iterable[int]) -> None:
@@ -67,7 +67,7 @@ class DeviceQueue:
 
     def done(self) -> Iterator[Launched]:
         """What the device is done with, and the oldest where there are too many."""
-        while self._waiting and (self._waiting[0].fetch.is_ready or len(self._waiting) > MOST_WAITING):
+        while self._waiting and (self._waiting[0].outcome.is_ready or len(self._waiting) > self._most):
             yield self._next()
 
     def rest(self, passes: Sequence[Kept] | None = None) -> Iterator[Launched]:
@@ -75,7 +75,12 @@ class DeviceQueue:
         while any(passes is None or launched.of.kept in passes for launched in self._waiting):
             yield self._next()
 
+    def drop(self) -> None:
+        """Nobody will ask for what is under way any more: the batch is given up."""
+        while self._waiting:
+            self._waiting.pop().outcome.drop()  # the last first: those that nobody has begun
+
     def _next(self) -> Launched:
-        if not self._waiting[0].fetch.is_ready:
+        if not self._waiting[0].outcome.is_ready:
             self.take("wait", ())  # for it, while the others are computed
         return self._waiting.popleft()

@@ -7,8 +7,9 @@ computed again without it. A lost device raises ProcessError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipelines.errors import SurroundingsError
 from pipelines.features.columns import feature_fields
 from pipelines.features.shared import load_features, text_reading
 from pipelines.kept import Kept
+from pipelines.memory import give_back
 from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.readings.inputs import Inputs, Reading, Unfit
 from pipelines.recall import Recall
@@ -34,6 +36,7 @@ from pipelines.roberta.failures import is_out_of_memory
 from pipelines.roberta.linear import takes_int8
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Dtype, Long, ModelRef, RunSpec
+from pipelines.streams import Streams
 from pipelines.suspicion import NO_SUSPICION, Suspicion
 from pipelines.token_budget import budget_of
 from pipelines.work import Taking, Work
@@ -89,13 +92,18 @@ class Extractor:
         for model in models.values():
             verify(model)
         tokenizers = {model.tokenizer_digest: _tokenizer(model) for model in models.values()}
-        self._forwards = load_features(spec, self._device, tokenizers)
+        self._streams = Streams(self._device)
+        self._forwards = self._streams.call(lambda: load_features(spec, self._device, tokenizers))
         self._measuring = text_reading(spec, spec.model, tokenizers[spec.model.tokenizer_digest])
         known = {} if budgets is None else budgets
-        self._budgets = [budget_of(forward, spec.dtype, given=token_budget, known=known) for forward in self._forwards]
+        self._budgets = [
+            self._streams.call(partial(budget_of, forward, spec.dtype, given=token_budget, known=known))
+            for forward in self._forwards
+        ]
         encoders = {id(forward.encoder): forward.encoder.nbytes for forward in self._forwards}
         heads = [feature.nbytes for forward in self._forwards for feature in forward.features]
         self.nbytes = sum(encoders.values()) + sum(heads)
+        give_back()  # weights as they were stored, and what calibrating took
 
     def extract(
         self,
@@ -125,22 +133,29 @@ class Extractor:
         work = Work(batch.documents, on_taking, suspicion)
         if self._recall is not None:
             work.find_repeats(self._recall)
-        queue, made = DeviceQueue(work), list[Chunk]()
-        for group in work.groups():
-            before: Chunk | None = None
-            for documents in chunks(group):
-                chunk = self._launch(work, queue, documents, on_progress)
-                if before is not None:  # the device had it while this one was tokenised
-                    self._collect(work, queue, queue.rest(before.passes), on_progress)
-                made.append(chunk)
-                before = chunk
-            self._collect(work, queue, queue.rest(), on_progress)
+        queue, made = DeviceQueue(work, self._streams.most_waiting), list[Chunk]()
+        try:
+            for group in work.groups():
+                made += self._compute_group(work, queue, group, on_progress)
+        finally:
+            queue.drop()
         on_taking("", ())
         if work.repeats or work.recalled:
             work.fill_repeats()
             on_progress(len(work.repeats) + len(work.recalled), 0)
         features = [forward.features for forward in self._forwards]
         return Computed(self.spec, self.schema, features, batch, work, made, self._recall)
+
+    def _compute_group(self, work: Work, queue: DeviceQueue, group: Indices, on_progress: Progress) -> Iterator[Chunk]:
+        """Compute some documents, by index, chunk by chunk."""
+        before: Chunk | None = None
+        for documents in chunks(group):
+            chunk = self._launch(work, queue, documents, on_progress)
+            if before is not None:  # the device had it while this one was tokenised
+                self._collect(work, queue, queue.rest(before.passes), on_progress)
+            yield chunk
+            before = chunk
+        self._collect(work, queue, queue.rest(), on_progress)
 
     def _launch(self, work: Work, queue: DeviceQueue, documents: Indices, on_progress: Progress) -> Chunk:
         """Tokenise some documents and hand them to the device, micro-batch by micro-batch."""
@@ -154,8 +169,8 @@ class Extractor:
             kept = Kept([inputs.get(place) for place in range(len(documents))])
             one = Pass(number, documents, kept, token_costs(kept.lengths, forward.encoder.config))
             rows = kept.rows_of(work.places(documents))
-            for group in self._budgets[number].micro_batches(one.costs[rows]):
-                self._forward(work, queue, one, rows[group], on_progress)
+            for group in self._budgets[number].micro_batches(one.costs[rows], self._streams.count):
+                self._forward(work, queue, one, [rows[group]], on_progress)
                 self._collect(work, queue, queue.done(), on_progress)
             passes.append(kept)
         return Chunk(documents, read[measured], tuple(passes))
@@ -190,45 +205,51 @@ class Extractor:
         """
         return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit), reading.key
 
-    def _forward(self, work: Work, queue: DeviceQueue, one: Pass, group: Indices, on_progress: Progress) -> None:
-        """Hand a micro-batch of rows to the device, in halves of halves where that fails."""
-        forward, budget, kept = self._forwards[one.number], self._budgets[one.number], one.kept
-        pending = [group]
+    def _forward(
+        self, work: Work, queue: DeviceQueue, one: Pass, pending: list[Indices], on_progress: Progress
+    ) -> None:
+        """Hand micro-batches of rows to the device, last first, and in halves of halves what fails."""
+        forward, kept = self._forwards[one.number], one.kept
         while pending:
             part = pending.pop()
             documents = tuple(dict.fromkeys(one.owners[part].tolist()))
             queue.take("forward", documents)
+            rows, notes = [kept.rows[row] for row in part], [kept.notes[row] for row in part]
             try:
-                fetch = forward.launch([kept.rows[row] for row in part], [kept.notes[row] for row in part])
+                outcome = self._streams.launch(partial(forward.compute, rows, notes))
             except Exception as error:
-                pieces = work.split_or_reject(part, error, one.owners)
-                pending += pieces
-                if pieces and is_out_of_memory(error):
-                    budget.lower(pieces, one.costs)
-                    pending = [rest[cut] for rest in pending for cut in [*budget.micro_batches(one.costs[rest])][::-1]]
-                if not pieces:
-                    on_progress(*self._progress(one, part))
+                pending = self._instead(work, one, part, error, pending, on_progress)
             else:
-                queue.put(Launched(one, part, documents, fetch))
+                queue.put(Launched(one, part, documents, outcome))
 
     def _collect(self, work: Work, queue: DeviceQueue, launched: Iterable[Launched], on_progress: Progress) -> None:
         """Keep what the device has computed."""
         for there in launched:
             one, part = there.of, there.rows
             try:
-                computed = there.fetch.values()
+                computed = there.outcome.values()
             except Exception as error:
-                pieces = work.split_or_reject(part, error, one.owners)
-                for piece in pieces:
-                    self._forward(work, queue, one, piece, on_progress)
-                if not pieces:
-                    on_progress(*self._progress(one, part))
+                self._forward(work, queue, one, self._instead(work, one, part, error, [], on_progress), on_progress)
                 continue
             for number, (feature, values) in enumerate(zip(self._forwards[one.number].features, computed, strict=True)):
                 for place in one.kept.store(number, part, values):
                     column = feature.spec.columns[0]
                     work.reject(one.documents[place], Reason.NOT_FINITE, f"Column {column} is not a finite number.")
             on_progress(*self._progress(one, part))
+
+    def _instead(
+        self, work: Work, one: Pass, part: Indices, error: Exception, rest: list[Indices], on_progress: Progress
+    ) -> list[Indices]:
+        """What to try instead of a micro-batch that failed and of the rest behind it: its halves, last first."""
+        pieces = work.split_or_reject(part, error, one.owners)
+        if not pieces:
+            on_progress(*self._progress(one, part))
+        pending = rest + pieces
+        if pieces and is_out_of_memory(error):
+            budget = self._budgets[one.number]
+            budget.lower(pieces, one.costs)
+            return [more[cut] for more in pending for cut in [*budget.micro_batches(one.costs[more])][::-1]]
+        return pending
 
     def _progress(self, one: Pass, part: Indices) -> tuple[int, int]:
         """Documents that are finished with some rows of a pass, and the rows' tokens."""

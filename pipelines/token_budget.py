@@ -32,10 +32,10 @@ class TokenBudget:
         if there != self.tokens:
             known[key] = self.tokens
 
-    def micro_batches(self, costs: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.intp]]:
+    def micro_batches(self, costs: npt.NDArray[np.float64], streams: int = 1) -> Iterator[npt.NDArray[np.intp]]:
         """As :func:`pipelines.batching.micro_batches`; what is handed out after the budget was lowered is cut anew."""
         tokens = self.tokens
-        for group in micro_batches(costs, tokens):
+        for group in micro_batches(costs, tokens, streams):
             if self.tokens < tokens:
                 yield from (group[piece] for piece in self.micro_batches(costs[group]))
             else:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from pipelines.features.protocol import Values
+
+Fetched = list[tuple[Values, ...]]
+"""What each feature keeps of a micro-batch, in order: arrays ``[rows, ...]`` or lists."""
+
+
+class Outcome(Protocol):
+    """What a forward pass gives, now or later."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`values` need not wait."""
+        ...
+
+    def values(self) -> Fetched:
+        """Waits; raises what the pass failed with."""
+        ...
+
+    def drop(self) -> None:
+        """Nobody will ask for it any more. When this returns nothing of it is computed on a CPU."""
+        ...
 
 
 class Fetch:
@@ -29,14 +49,17 @@ class Fetch:
         """Whether :meth:`values` need not wait."""
         return self._event is None or bool(self._event.query())
 
-    def values(self) -> list[tuple[Values, ...]]:
-        """What each feature keeps, in order: arrays ``[rows, ...]`` or lists. Waits; raises what the device raises."""
+    def values(self) -> Fetched:
+        """Waits; raises what the device raises."""
         if self._event is not None:
             self._event.synchronize()
         return [
             tuple(value.numpy() if isinstance(value, torch.Tensor) else value for value in values)
             for values in self._values
         ]
+
+    def drop(self) -> None:
+        """Kernels that CUDA has begun run on: nothing can take them back."""
 
 
 def _is_on_cuda(value: Values) -> bool:

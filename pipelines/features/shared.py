@@ -42,7 +42,7 @@ class SharedForward:
         self.features = tuple(features)
         self._needs = Needs.union(feature.needs for feature in features)
 
-    def launch(self, rows: Sequence[Ids], notes: Sequence[Any]) -> Fetch:
+    def compute(self, rows: Sequence[Ids], notes: Sequence[Any]) -> Fetch:
         """One forward pass over a micro-batch: what each feature keeps of it, in the order of ``rows``.
 
         A CPU has computed it when this returns. CUDA has not, and what it fails with may be raised by the fetch.

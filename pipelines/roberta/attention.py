@@ -13,7 +13,7 @@ VARLEN_DTYPES = (torch.bfloat16, torch.float16)
 def packed_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
     """Bidirectional attention of each document to itself, scaled by the root of the head size.
 
-    *Shape:* query, key, value and result ``[tokens, heads, head size]``.
+    *Shape:* query, key, value and result ``[rows, heads, head size]``.
     """
     if _has_varlen_kernel(query):
         offsets, longest = packing.cu_seqlens, packing.max_length
@@ -24,7 +24,8 @@ def packed_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 def first_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
     """As :func:`packed_attention`, of the first token of each document only.
 
-    *Shape:* query and result ``[documents, heads, head size]``, key and value ``[tokens, heads, head size]``.
+    *Shape:* query and result ``[documents, heads, head size]``, key and value ``[rows, heads, head size]``. There may
+    be more queries than documents: these get what the last document gets.
     """
     if _has_varlen_kernel(query):
         counted = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
@@ -35,6 +36,8 @@ def first_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
         k, v = (_by_document(tensor[place], count, length) for tensor in (key, value))
         outcome = F.scaled_dot_product_attention(query[documents].unsqueeze(2), k, v)  # [count, heads, 1, head size]
         attended[documents] = outcome.squeeze(2)
+    count = len(packing.lengths)
+    attended[count:] = attended[count - 1]
     return attended
 
 
@@ -78,4 +81,5 @@ def _by_runs(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packin
         q, k, v = (_by_document(tensor[place], count, length) for tensor in (query, key, value))
         outcome = F.scaled_dot_product_attention(q, k, v)
         _by_document(attended[place], count, length).copy_(outcome)
+    attended[packing.tokens :] = value[packing.tokens :]  # a token by itself attends to itself
     return attended

@@ -17,13 +17,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
+from pipelines.memory import give_back
 from pipelines.roberta.attention import first_attention, packed_attention
 from pipelines.roberta.config import EncoderConfig, parse_config, read_json
 from pipelines.roberta.invariant import invariant_form
 from pipelines.roberta.layout import account
 from pipelines.roberta.linear import Linear, LinearForm, linear_form
 from pipelines.roberta.onednn import QuantizedLinear
-from pipelines.roberta.packing import Packing, pack, position_ids
+from pipelines.roberta.packing import Packing, computed_rows, pack, position_ids
 from pipelines.roberta.ranges import Watched, trial_rows
 from pipelines.roberta.states import LAST_TOKENS, Needs, States
 from pipelines.roberta.tensors import stored_tensors
@@ -88,10 +89,11 @@ class Encoder:
         if batch_invariant:
             form = invariant_form(form, self.dtype, device)
         # One layer at a time: all weights as they are stored, beside those laid out, would be a second model in memory.
-        self._layers = [
-            _layer(load, f"encoder.layer.{number}.", form, self.dtype, last=number == config.num_hidden_layers - 1)
-            for number in range(config.num_hidden_layers)
-        ]
+        self._layers = []
+        for number in range(config.num_hidden_layers):
+            last = number == config.num_hidden_layers - 1
+            self._layers.append(_layer(load, f"encoder.layer.{number}.", form, self.dtype, last=last))
+            give_back()
         self.nbytes = sum(table.nbytes for table in tables.values()) + sum(layer.nbytes for layer in self._layers)
         if dtype is Dtype.INT8:
             self._fix_ranges()
@@ -131,7 +133,7 @@ class Encoder:
         firsts: dict[int, torch.Tensor] = {}
         for number, layer in enumerate(self._layers):
             if number in wanted:
-                tokens[number] = hidden
+                tokens[number] = hidden[: packing.tokens]
             if number == max(wanted):
                 break
             if layer.query is not None:
@@ -169,10 +171,11 @@ class Encoder:
         """The last layer's vectors: of all tokens, or of the first of each document."""
         assert layer.query is not None, "the last layer was not loaded as one: this is a bug"
         key, value = layer.projected(hidden).view(len(hidden), 2, *self._heads).unbind(1)
-        asked = hidden[packing.cu_seqlens[:-1]] if first_only else hidden
+        wanted = len(packing.lengths) if first_only else packing.tokens
+        asked = hidden[_firsts(packing)] if first_only else hidden
         query = layer.query(asked).view(len(asked), *self._heads)
         attend = first_attention if first_only else packed_attention
-        return self._after_attention(layer, attend(query, key, value, packing), asked)
+        return self._after_attention(layer, attend(query, key, value, packing), asked)[:wanted]
 
     def _after_attention(self, layer: Layer, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         hidden = self._normalize(layer.attended.added(attended.flatten(1), hidden), layer.attended_norm)
@@ -181,6 +184,13 @@ class Encoder:
 
     def _normalize(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, self.config.layer_norm_eps)
+
+
+def _firsts(packing: Packing) -> torch.Tensor:
+    """Where the documents begin, the last one as often as it takes to fill up the rows of a product."""
+    starts = packing.cu_seqlens[:-1]
+    more = computed_rows(len(starts), starts.device) - len(starts)
+    return torch.cat([starts, starts[-1:].expand(more)]) if more else starts
 
 
 def _norm(load: Load, name: str, dtype: torch.dtype) -> Affine:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch calls it so)
+
+LEAST_STEP, STEPS_LOG2 = 16, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +20,39 @@ class Packing:
     """Where the documents of a packed row lie.
 
     ``runs`` are stretches of neighbours of equal length: (first token, documents, tokens each). Sorted documents make
-    few and long runs. *Shape:* cu_seqlens ``[documents + 1]``, int32 on the device, in tokens.
+    few and long runs. ``tokens`` are those of all documents; what is computed has ``rows``, see :func:`computed_rows`.
+    *Shape:* cu_seqlens ``[documents + 1]``, int32 on the device, in tokens.
     """
 
     lengths: tuple[int, ...]
     cu_seqlens: torch.Tensor
     runs: tuple[tuple[int, int, int], ...]
     max_length: int
+    tokens: int
+    rows: int
 
     def run_documents(self) -> list[int]:
         """The number of the first document of each run."""
         return [0, *accumulate(count for _, count, _ in self.runs)][:-1]
 
 
+def computed_rows(rows: int, device: torch.device) -> int:
+    """How many rows a product is given for so many: on a CPU up to a 32nd more, 16 at least.
+
+    oneDNN makes code for each number of rows that it meets, which takes some milliseconds and is kept. So there are
+    few numbers, 32 from one power of two to the next.
+    """
+    if device.type != "cpu":
+        return rows
+    step = max(LEAST_STEP, 1 << rows.bit_length() >> STEPS_LOG2 + 1)
+    return -(-rows // step) * step
+
+
 def pack(rows: Sequence[npt.NDArray[np.int32]], device: torch.device) -> tuple[torch.Tensor, Packing]:
-    """The ids of several documents as one packed row, *shape* ``[tokens]``, with its packing. No row may be empty."""
+    """The ids of several documents as one packed row, *shape* ``[rows]``, with its packing. No document may be empty.
+
+    What fills it up are documents of one token, the last one again: numbers as others are, which nobody reads.
+    """
     lengths = tuple(map(len, rows))
     if not lengths or min(lengths) < 1:
         raise ValueError("a micro-batch without documents, or with one without tokens: this is a bug")
@@ -41,8 +62,10 @@ def pack(rows: Sequence[npt.NDArray[np.int32]], device: torch.device) -> tuple[t
         runs.append((start, count, length))
         start += count * length
     offsets = np.concatenate((np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)))
-    packing = Packing(lengths, on_device(offsets, device), tuple(runs), max(lengths))
-    return on_device(np.concatenate(rows), device), packing
+    computed = computed_rows(start, device)
+    packing = Packing(lengths, on_device(offsets, device), tuple(runs), max(lengths), start, computed)
+    filler = np.repeat(rows[-1][-1:], computed - start)
+    return on_device(np.concatenate([*rows, filler]), device), packing
 
 
 def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
@@ -52,9 +75,9 @@ def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def position_ids(packing: Packing, padding_idx: int) -> torch.Tensor:
-    """The position of each token: RoBERTa counts from ``padding_idx + 1`` in each document. *Shape:* ``[tokens]``."""
+    """The position of each token: RoBERTa counts from ``padding_idx + 1`` in each document. *Shape:* ``[rows]``."""
     starts = packing.cu_seqlens[:-1].long()
     sizes = packing.cu_seqlens.diff().long()
-    total = sum(packing.lengths)
-    first = torch.repeat_interleave(starts, sizes, output_size=total)
-    return torch.arange(total, device=starts.device) - first + (padding_idx + 1)
+    first = torch.repeat_interleave(starts, sizes, output_size=packing.tokens)
+    positions = torch.arange(packing.tokens, device=starts.device) - first
+    return F.pad(positions, (0, packing.rows - packing.tokens)) + (padding_idx + 1)

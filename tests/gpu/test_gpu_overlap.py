@@ -40,7 +40,7 @@ def test_a_micro_batch_is_handed_over_without_a_wait(extractor: Extractor, texts
     (inputs,) = forward.reading.read([batch.documents[0]])
     torch.cuda.set_sync_debug_mode("error")
     try:
-        fetch = forward.launch(inputs.rows, inputs.notes)  # raises where anything waits
+        fetch = forward.compute(inputs.rows, inputs.notes)  # raises where anything waits
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert fetch.values()[0][0].shape == (1, forward.encoder.config.hidden_size)

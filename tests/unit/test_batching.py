@@ -122,20 +122,24 @@ def test_text_is_weighed_in_utf8_bytes(text: str, pair: str | None, size: int) -
 costs_of_documents = st.lists(st.floats(0, 600), max_size=80)
 
 
-@given(costs_of_documents, st.integers(1, 1200))
+@given(costs_of_documents, st.integers(1, 1200), st.integers(1, 9))
 @settings(deadline=None)
-def test_micro_batches_hold_every_document_once_within_the_budget(costs: list[float], budget: int) -> None:
-    groups = micro_batches(costs, budget)
+def test_micro_batches_hold_every_document_once_within_the_budget(
+    costs: list[float], budget: int, streams: int
+) -> None:
+    groups = micro_batches(costs, budget, streams)
     assert sorted(index for group in groups for index in group) == list(range(len(costs)))
     for group in groups:
         assert len(group) > 0
         assert sum(costs[index] for index in group) <= budget or len(group) == 1
 
 
-@given(costs_of_documents, st.integers(1, 1200))
+@given(costs_of_documents, st.integers(1, 1200), st.integers(1, 9))
 @settings(deadline=None)
-def test_micro_batches_go_from_long_to_short_and_keep_the_order_of_equals(costs: list[float], budget: int) -> None:
-    order = [int(index) for group in micro_batches(np.array(costs), budget) for index in group]
+def test_micro_batches_go_from_long_to_short_and_keep_the_order_of_equals(
+    costs: list[float], budget: int, streams: int
+) -> None:
+    order = [int(index) for group in micro_batches(np.array(costs), budget, streams) for index in group]
     assert order == sorted(range(len(costs)), key=lambda index: (-costs[index], index))
 
 
@@ -145,6 +149,21 @@ def test_no_micro_batch_could_have_taken_the_next_document(costs: list[float], b
     groups = micro_batches(costs, budget)
     for group, after in itertools.pairwise(groups):
         assert sum(costs[index] for index in group) + costs[after[0]] > budget
+
+
+@given(st.lists(st.floats(1, 100), min_size=200, max_size=400), st.integers(500, 3000), st.integers(2, 9))
+@settings(deadline=None)
+def test_streams_get_as_much_to_do_as_each_other(costs: list[float], budget: int, streams: int) -> None:
+    sums = [sum(costs[index] for index in group) for group in micro_batches(costs, budget, streams)]
+    assert len(sums) >= streams
+    if max(sums) <= budget - 100:  # the budget cut none of them short
+        assert len(sums) % streams == 0
+        assert max(sums) - min(sums) <= 200, "each border is at most half a document from where it should be"
+
+
+def test_a_few_documents_go_to_a_stream_each() -> None:
+    assert [group.tolist() for group in micro_batches([5, 5, 5], 1000, 4)] == [[0], [1], [2]]
+    assert [group.tolist() for group in micro_batches([10, 30, 20], 1000, 2)] == [[1], [2, 0]]
 
 
 def test_a_budget_of_nothing_is_refused() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import chunk, device_queue
+from pipelines import chunk, device_queue, streams
 from pipelines.documents import Batch, Document, Origin, Reason
 from pipelines.errors import ProcessError
 from pipelines.extract import Extractor
@@ -27,7 +27,9 @@ DOCUMENTS = 150
 
 
 @pytest.fixture
-def extractor(tiny_model: Path, tiny_classifier: Path) -> Extractor:
+def extractor(tiny_model: Path, tiny_classifier: Path, monkeypatch: pytest.MonkeyPatch) -> Extractor:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # the caller's own: nothing is computed beside it
+    monkeypatch.setattr(streams, "MOST_WAITING", streams.MOST_ON_CUDA)
     model = find(str(tiny_model))
     features = (embedding_feature(model, Pooling.MEAN), labels_feature(find(str(tiny_classifier)), None))
     spec = RunSpec(CorpusSpec(()), model, features, 100, Dtype.FLOAT32, 512, batch_invariant=True)
@@ -56,7 +58,7 @@ def slow_device(monkeypatch: pytest.MonkeyPatch, small_chunks: None) -> list[int
     waiting: set[int] = set()
 
     def begun(self: device_queue.DeviceQueue, launched: device_queue.Launched) -> None:
-        waiting.add(id(launched.fetch))
+        waiting.add(id(launched.outcome))
         put(self, launched)
 
     def waited_for(self: Fetch) -> Any:
@@ -96,7 +98,7 @@ def test_a_device_that_takes_its_time_changes_nothing_and_is_kept_busy(
     behind = extractor.extract(batch, lambda documents, tokens: done.append((documents, tokens)))
     assert behind.table.combine_chunks().equals(whole.table.combine_chunks())
     assert sum(documents for documents, _ in done) == DOCUMENTS
-    assert 1 < max(under_way) <= device_queue.MOST_WAITING + 1
+    assert 1 < max(under_way) <= streams.MOST_WAITING + 1
 
 
 def test_what_is_under_way_is_in_hand_too(
@@ -143,7 +145,7 @@ def test_what_fails_behind_the_callers_back_costs_one_document(
     put, values = device_queue.DeviceQueue.put, Fetch.values
 
     def begun(self: device_queue.DeviceQueue, one: device_queue.Launched) -> None:
-        launched[id(one.fetch)] = one.documents
+        launched[id(one.outcome)] = one.documents
         put(self, one)
 
     def failing(self: Fetch) -> Any:
