@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -90,10 +90,9 @@ def strike(stage: str, documents: list[Any]) -> list[int]:
     return not_finite
 
 
-def wrap(engine: type[Any]) -> list[Any]:
-    """Have an engine tell what it does, and limit its memory; returns a list that holds what is in hand."""
+def wrap(engine: type[Any]) -> None:
+    """Have an engine tell what it does, and limit its memory."""
     begin, compute = engine.__init__, engine.compute
-    in_hand: list[Any] = []
 
     def loaded(self: Any, *arguments: Any, **more: Any) -> None:
         begin(self, *arguments, **more)
@@ -101,21 +100,13 @@ def wrap(engine: type[Any]) -> list[Any]:
         resource.setrlimit(resource.RLIMIT_AS, (address_space + ROOM_BYTES, resource.RLIM_INFINITY))
         tell("ready", born=psutil.Process().create_time())
 
-    def watched(self: Any, batch: Any, on_progress: Any, *, on_taking: Any, suspicion: Any) -> Any:
-        documents = batch.documents
-
-        def taking(stage: str, indices: Iterable[int]) -> None:
-            indices = list(indices)
-            in_hand[:] = [documents[index] for index in indices]
-            on_taking(stage, indices)
-
+    def watched(self: Any, batch: Any, *arguments: Any, **more: Any) -> Any:
         tell("begin", batch=batch.number)
-        computed = compute(self, batch, on_progress, on_taking=taking, suspicion=suspicion)
+        computed = compute(self, batch, *arguments, **more)
         tell("end", batch=batch.number)
         return computed
 
     engine.__init__, engine.compute = loaded, watched  # type: ignore[misc]  # replaced on purpose
-    return in_hand
 
 
 @worker_process_init.connect
@@ -136,20 +127,24 @@ def poison(**_: Any) -> None:
     from pipelines.features.shared import SharedForward
     from pipelines.readings.texts import TextReading
 
-    in_hand = wrap(Extractor)
-    read, launch = TextReading.read, SharedForward.launch
+    wrap(Extractor)
+    read, compute = TextReading.read, SharedForward.compute
+    owners: dict[bytes, Any] = {}  # of rows: a forward pass knows no documents
 
     def tokenised(self: TextReading, documents: Any) -> Any:
-        strike("tokenise", in_hand)
-        return read(self, documents)
+        strike("tokenise", documents)
+        found = read(self, documents)
+        for document, one in zip(documents, found, strict=True):
+            owners.update((row.tobytes(), document) for row in getattr(one, "rows", ()))
+        return found
 
-    def launched(self: SharedForward, rows: Any, notes: Any) -> Any:
-        not_finite = strike("forward", in_hand)
-        result = launch(self, rows, notes)
+    def computed(self: SharedForward, rows: Any, notes: Any) -> Any:
+        not_finite = strike("forward", [owners[row.tobytes()] for row in rows])
+        result = compute(self, rows, notes)
         for columns in result.values() if not_finite else ():
             for array in columns:
                 array[not_finite] = np.nan  # of the tensor itself: they share their memory
         return result
 
     TextReading.read = tokenised  # type: ignore[method-assign]  # replaced on purpose
-    SharedForward.launch = launched  # type: ignore[method-assign]  # replaced on purpose
+    SharedForward.compute = computed  # type: ignore[method-assign]  # replaced on purpose

@@ -32,7 +32,7 @@ class Level:
     installed_peers_only: tuple[str, ...] | None = None
 
 
-FULL = Level("full", BASE, LARGE, NAMES, 17.0, 3, (2, 1), 30.0, 3, 64, (512, 1024, 2048, 4096))
+FULL = Level("full", BASE, LARGE, NAMES, 20.0, 3, (1, 1), 30.0, 3, 64, (512, 1024, 2048, 4096))
 QUICK = Level("quick", BASE, None, ("short", "mix"), 2.5, 3, (1, 1), 12.0, 1, 16, (1024, 4096))
 SMOKE = Level(
     "smoke", TINY, None, ("short", "mix"), 0.2, 3, (2, 1), 0.5, 1, 8, (256,), ("transformers pipeline",)

@@ -46,7 +46,7 @@ class Entry:
         return tuple(name for name in self.needs if find_spec(name) is None)
 
 
-PENSTOCK = "Extractor.extract on batches of 512 documents: no padding, micro-batches of 4,096 tokens"
+PENSTOCK = "Extractor.extract on batches of 512 documents: no padding, a micro-batch for each core, of calibrated size"
 TUNED = "sorted by length; batch size and streams as is fastest: one on all cores, or"
 OPENVINO = f"convert_model of the encoder, {TUNED} one for each core (NUM_STREAMS) behind an AsyncInferQueue"
 ONNX = f"ONNX opset 17, its own BERT fusions, all optimisations, {TUNED} run() from a thread for each core"
