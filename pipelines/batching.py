@@ -77,15 +77,16 @@ def micro_batches(
         raise ValueError(f"token_budget is {token_budget}, wanted at least 1")
     weights = np.asarray(costs, dtype=np.float64)
     order = np.argsort(-weights, kind="stable")
-    total = float(weights.sum())
-    share = math.inf if streams == 1 else total / (streams * math.ceil(total / (streams * token_budget)) or 1)
+    left = float(weights.sum())
+    wanted = streams * math.ceil(left / (streams * token_budget))
+    share = math.inf if streams == 1 else left / max(1, wanted)
     groups: list[npt.NDArray[np.intp]] = []
-    begin, before, filled = 0, 0.0, 0.0
+    begin, filled = 0, 0.0
     for position, weight in enumerate(weights[order].tolist()):
-        is_full = filled + weight > token_budget or before + filled + weight / 2 > share * (len(groups) + 1)
-        if position > begin and is_full:
+        if position > begin and (filled + weight > token_budget or filled + weight / 2 > share):
             groups.append(order[begin:position])
-            begin, before, filled = position, before + filled, 0.0
+            left, begin, filled = left - filled, position, 0.0
+            share = math.inf if streams == 1 else left / max(1, wanted - len(groups))
         filled += weight
     if begin < len(order):
         groups.append(order[begin:])

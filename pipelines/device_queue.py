@@ -44,6 +44,8 @@ class Launched:
     rows: npt.NDArray[np.intp]
     documents: tuple[int, ...]
     outcome: Outcome
+    alone: bool = False
+    """Whether nothing was computed beside it."""
 
 
 class DeviceQueue:
@@ -55,6 +57,7 @@ class DeviceQueue:
     def __init__(self, work: Work, most: int) -> None:
         self._work, self._most = work, most
         self._waiting: deque[Launched] = deque()
+        self._asked: Launched | None = None
 
     def take(self, stage: str, documents: Iterable[int]) -> None:
         """Note what is taken in hand: a device that dies may die of whatever it has."""
@@ -79,8 +82,11 @@ class DeviceQueue:
         """Nobody will ask for what is under way any more: the batch is given up."""
         while self._waiting:
             self._waiting.pop().outcome.drop()  # the last first: those that nobody has begun
+        if self._asked is not None:
+            self._asked.outcome.drop()
 
     def _next(self) -> Launched:
         if not self._waiting[0].outcome.is_ready:
             self.take("wait", ())  # for it, while the others are computed
-        return self._waiting.popleft()
+        self._asked = self._waiting.popleft()
+        return self._asked

@@ -206,7 +206,14 @@ class Extractor:
         return model.tokenizer_digest, min(self.spec.max_tokens, model.token_limit), reading.key
 
     def _forward(
-        self, work: Work, queue: DeviceQueue, one: Pass, pending: list[Indices], on_progress: Progress
+        self,
+        work: Work,
+        queue: DeviceQueue,
+        one: Pass,
+        pending: list[Indices],
+        on_progress: Progress,
+        *,
+        alone: bool = False,
     ) -> None:
         """Hand micro-batches of rows to the device, last first, and in halves of halves what fails."""
         forward, kept = self._forwards[one.number], one.kept
@@ -220,7 +227,7 @@ class Extractor:
             except Exception as error:
                 pending = self._instead(work, one, part, error, pending, on_progress)
             else:
-                queue.put(Launched(one, part, documents, outcome))
+                queue.put(Launched(one, part, documents, outcome, alone))
 
     def _collect(self, work: Work, queue: DeviceQueue, launched: Iterable[Launched], on_progress: Progress) -> None:
         """Keep what the device has computed."""
@@ -229,7 +236,14 @@ class Extractor:
             try:
                 computed = there.outcome.values()
             except Exception as error:
-                self._forward(work, queue, one, self._instead(work, one, part, error, [], on_progress), on_progress)
+                if len(part) == 1 and is_out_of_memory(error) and not there.alone and self._streams.count > 1:
+                    # What others took may be what it lacked: it is tried again when nothing is beside it.
+                    self._collect(work, queue, queue.rest(), on_progress)
+                    self._forward(work, queue, one, [part], on_progress, alone=True)
+                    self._collect(work, queue, queue.rest(), on_progress)
+                else:
+                    instead = self._instead(work, one, part, error, [], on_progress)
+                    self._forward(work, queue, one, instead, on_progress)
                 continue
             for number, (feature, values) in enumerate(zip(self._forwards[one.number].features, computed, strict=True)):
                 for place in one.kept.store(number, part, values):

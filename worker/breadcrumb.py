@@ -33,6 +33,8 @@ _BUDGETS = 512
 """Bytes before those: the token budgets of the slot, of the last encoders that it used."""
 _KEPT_BUDGETS = 10
 _ROOM = SIZE - _HEADER - len(_HUNG) - _BUDGETS - _WAITING - _PACE
+TOKENISE = "tokenise"
+"""The stage that needs no device."""
 _GUESS = "?"
 """Before the name of a stage that no child of the slot has brought to an end."""
 _held: list[int] = []
@@ -47,7 +49,8 @@ class Breadcrumb:
     """Documents (indices into the batch's) that a process had in hand since ``since_s`` (monotonic clock).
 
     ``limit_s`` is how long that may take; ``hung`` is set by the supervisor that ended it for taking longer.
-    ``finished`` counts the pieces of work of this stage that this process has brought to an end before.
+    ``finished`` counts what this process has brought to an end before: of the device's work, or where it tokenises, of
+    that.
     """
 
     pid: int
@@ -107,19 +110,21 @@ class Trail:
         self._limits = _limits(self._page)
         self._since = 0.0
         self._stage = ""
-        self._finished: Counter[str] = Counter()
+        self._documents: frozenset[int] = frozenset()
+        self._finished: Counter[bool] = Counter()
 
     def drop(self, run: str, batch: int, stage: str, documents: Iterable[int]) -> None:
         """Note what is taken in hand now; an empty ``stage`` clears it."""
-        now = time.monotonic()
+        now, in_hand = time.monotonic(), [int(index) for index in documents]
         if self._stage:
             durations = self._durations.setdefault(self._stage, deque(maxlen=MEDIAN_OF))
             durations.append(now - self._since)
-            self._finished[self._stage] += 1
+            if not self._documents.issubset(in_hand):  # several micro-batches may be in hand, and none be finished
+                self._finished[self._stage == TOKENISE] += 1
             self._limits[self._stage] = HANG_MEDIANS * statistics.median(durations)
             self._limits.pop(_GUESS + self._stage, None)
             _keep(self._page, self._limits)
-        self._since, self._stage = now, stage
+        self._since, self._stage, self._documents = now, stage, frozenset(in_hand)
         data = b""
         if stage:
             note = {
@@ -127,10 +132,10 @@ class Trail:
                 "run": run,
                 "batch": batch,
                 "stage": stage,
-                "documents": [int(index) for index in documents],
+                "documents": in_hand,
                 "since_s": now,
                 "limit_s": max(self._least_s, self._limits.get(stage, self._limits.get(_GUESS + stage, 0.0))),
-                "finished": self._finished[stage],
+                "finished": self._finished[stage == TOKENISE],
             }
             data = json.dumps(note).encode()
         # The length last: a process that dies in between leaves an empty page, not half a note.

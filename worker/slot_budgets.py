@@ -46,11 +46,12 @@ class MemoryWatch:
     def after_death(self, page: Path, crumb: Breadcrumb | None, killed: bool) -> None:
         """A child is dead, ``killed`` by SIGKILL: its successor begins with half the budgets if memory was the cause.
 
-        It may have been another process that the kernel killed at that time: smaller micro-batches cost little.
+        It may have been another process that the kernel killed at that time, or not the passes that took the memory:
+        smaller micro-batches cost little.
         """
         kills, before = oom_kills(self._vmstat), self._kills
         self._kills = kills
-        if not killed or kills <= before or crumb is None or crumb.stage != "forward" or crumb.hung:
+        if not killed or kills <= before or crumb is None or crumb.hung:
             return
         budgets = {key: lowered_budget(tokens, tokens / 2) for key, tokens in kept_budgets(page).items()}
         keep_budgets(page, budgets)

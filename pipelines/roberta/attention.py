@@ -81,5 +81,5 @@ def _by_runs(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packin
         q, k, v = (_by_document(tensor[place], count, length) for tensor in (query, key, value))
         outcome = F.scaled_dot_product_attention(q, k, v)
         _by_document(attended[place], count, length).copy_(outcome)
-    attended[packing.tokens :] = value[packing.tokens :]  # a token by itself attends to itself
+    attended[packing.tokens :] = attended[packing.tokens - 1]
     return attended

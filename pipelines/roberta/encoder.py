@@ -1,4 +1,4 @@
-"""RoBERTa's forward pass on packed rows. Only real tokens are computed, and of the last layer only what is read.
+"""RoBERTa's forward pass on packed rows. No document is padded, and of the last layer only what is read is computed.
 
 The arithmetic is that of transformers' RobertaModel without pooler, in the same order
 (https://github.com/huggingface/transformers, ``models/roberta/modeling_roberta.py``); query, key and value are one
@@ -31,7 +31,7 @@ from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
 from pipelines.spec import Dtype, ModelRef
 
-STREAMS: Mapping[Dtype, torch.dtype] = {
+ROW_DTYPES: Mapping[Dtype, torch.dtype] = {
     Dtype.FLOAT32: torch.float32,
     Dtype.BFLOAT16: torch.bfloat16,
     Dtype.FLOAT16: torch.float16,
@@ -78,7 +78,7 @@ class Encoder:
     def __init__(
         self, config: EncoderConfig, load: Load, device: torch.device, dtype: Dtype, *, batch_invariant: bool = False
     ) -> None:
-        self.config, self.device, self.dtype = config, device, STREAMS[dtype]
+        self.config, self.device, self.dtype = config, device, ROW_DTYPES[dtype]
         tables = load(
             [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")], self.dtype
         )

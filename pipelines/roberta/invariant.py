@@ -25,15 +25,15 @@ _TRIED = ((3, LEAST_ROWS), (8, 17), (0, 33), (100, 64), (31, 100), (7, 257), (0,
 Product = Callable[..., torch.Tensor]
 
 
-def invariant_form(form: LinearForm, stream: torch.dtype, device: torch.device) -> LinearForm:
-    """The same form, invariant; ``stream`` is the format of the rows. Maps of one shape are tried out once."""
+def invariant_form(form: LinearForm, row_dtype: torch.dtype, device: torch.device) -> LinearForm:
+    """The same form, invariant; ``row_dtype`` is the format of the rows. Maps of one shape are tried out once."""
     tried: dict[torch.Size, bool] = {}
 
     def make(weight: torch.Tensor, bias: torch.Tensor) -> Linear:
         shape = weight.shape
         linear = form(weight, bias)
         if shape not in tried:
-            tried[shape] = _is_invariant(linear, shape, stream, device)
+            tried[shape] = _is_invariant(linear, shape, row_dtype, device)
         return Invariant(linear, None if tried[shape] else PIECE_ROWS.get(device.type, PIECE_ROWS["cpu"]))
 
     return make
@@ -72,12 +72,12 @@ def _filled(product: Product, size: int, *tensors: torch.Tensor) -> torch.Tensor
 
 
 @torch.inference_mode()
-def _is_invariant(linear: Linear, shape: torch.Size, stream: torch.dtype, device: torch.device) -> bool:
+def _is_invariant(linear: Linear, shape: torch.Size, row_dtype: torch.dtype, device: torch.device) -> bool:
     """Whether some rows come out equal by themselves and among others. *Shape:* of the weight."""
     outputs, inputs = shape
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(TRIED_ROWS, inputs, generator=generator).to(device, stream)
-    residual = torch.randn(TRIED_ROWS, outputs, generator=generator).to(device, stream)
+    rows = torch.randn(TRIED_ROWS, inputs, generator=generator).to(device, row_dtype)
+    residual = torch.randn(TRIED_ROWS, outputs, generator=generator).to(device, row_dtype)
     whole = (linear(rows), linear.activated(rows), linear.added(rows, residual))
     for start, count in _TRIED:
         place = slice(start, start + count)

@@ -37,13 +37,13 @@ LinearForm = Callable[[torch.Tensor, torch.Tensor], Linear]
 """Makes a linear map of a float32 weight and bias, *shape* ``[outputs, inputs]`` and ``[outputs]``; neither is kept."""
 
 
-def linear_form(dtype: Dtype, stream: torch.dtype, device: torch.device, activation: str) -> LinearForm:
-    """The fastest form for a number format and a device; ``stream`` is the format of the rows."""
+def linear_form(dtype: Dtype, row_dtype: torch.dtype, device: torch.device, activation: str) -> LinearForm:
+    """The fastest form for a number format and a device; ``row_dtype`` is the format of the rows."""
     if dtype is Dtype.INT8:
         return partial(QuantizedLinear, activation=activation)
-    if device.type == "cpu" and _onednn_takes(stream):
-        return partial(PackedLinear, dtype=stream, activation=activation)
-    return partial(PlainLinear, dtype=stream, device=device, activation=activation)
+    if device.type == "cpu" and _onednn_takes(row_dtype):
+        return partial(PackedLinear, dtype=row_dtype, activation=activation)
+    return partial(PlainLinear, dtype=row_dtype, device=device, activation=activation)
 
 
 class PlainLinear:

@@ -32,11 +32,11 @@ def bfloat16_pays() -> bool:
 
 def seconds_of(dtype: Dtype) -> float:
     """The median time of a layer's widest product with its activation; ``dtype`` is float32 or bfloat16."""
-    stream = torch.bfloat16 if dtype is Dtype.BFLOAT16 else torch.float32
+    row_dtype = torch.bfloat16 if dtype is Dtype.BFLOAT16 else torch.float32
     random = torch.Generator().manual_seed(0)
-    rows = torch.randn(ROWS, INPUTS, generator=random).to(stream)
+    rows = torch.randn(ROWS, INPUTS, generator=random).to(row_dtype)
     weight = torch.randn(OUTPUTS, INPUTS, generator=random) / INPUTS**0.5
-    linear = linear_form(dtype, stream, torch.device("cpu"), "gelu")(weight, torch.zeros(OUTPUTS))
+    linear = linear_form(dtype, row_dtype, torch.device("cpu"), "gelu")(weight, torch.zeros(OUTPUTS))
     taken = []
     with torch.inference_mode():
         for _ in range(ROUNDS + 1):

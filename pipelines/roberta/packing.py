@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 LEAST_STEP, STEPS_LOG2 = 16, 5
 
@@ -37,10 +36,10 @@ class Packing:
 
 
 def computed_rows(rows: int, device: torch.device) -> int:
-    """How many rows a product is given for so many: on a CPU up to a 32nd more, 16 at least.
+    """How many rows a product is given for so many: on a CPU the next multiple of 16, from 1,024 rows on of more.
 
     oneDNN makes code for each number of rows that it meets, which takes some milliseconds and is kept. So there are
-    few numbers, 32 from one power of two to the next.
+    few numbers: at most 32 from one power of two to the next, a 32nd of the lower one apart.
     """
     if device.type != "cpu":
         return rows
@@ -51,7 +50,7 @@ def computed_rows(rows: int, device: torch.device) -> int:
 def pack(rows: Sequence[npt.NDArray[np.int32]], device: torch.device) -> tuple[torch.Tensor, Packing]:
     """The ids of several documents as one packed row, *shape* ``[rows]``, with its packing. No document may be empty.
 
-    What fills it up are documents of one token, the last one again: numbers as others are, which nobody reads.
+    What fills it up is the last token again, in each layer: nobody reads it, and it changes no range of numbers.
     """
     lengths = tuple(map(len, rows))
     if not lengths or min(lengths) < 1:
@@ -79,5 +78,7 @@ def position_ids(packing: Packing, padding_idx: int) -> torch.Tensor:
     starts = packing.cu_seqlens[:-1].long()
     sizes = packing.cu_seqlens.diff().long()
     first = torch.repeat_interleave(starts, sizes, output_size=packing.tokens)
-    positions = torch.arange(packing.tokens, device=starts.device) - first
-    return F.pad(positions, (0, packing.rows - packing.tokens)) + (padding_idx + 1)
+    positions = torch.arange(packing.tokens, device=starts.device) - first + (padding_idx + 1)
+    if packing.rows == packing.tokens:
+        return positions
+    return torch.cat([positions, positions[-1:].expand(packing.rows - packing.tokens)])

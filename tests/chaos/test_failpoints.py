@@ -112,6 +112,7 @@ def test_struck(journeys: dict[tuple[str, str], Future[Journey]], point: str, wa
     assert journey.noted("fired").startswith(POINTS[point].side), journey.tail()
     if way == "sleep":
         assert journey.noted("awake"), journey.tail()
+        assert journey.noted("ended") or POINTS[point].side != "child", journey.tail()
     assert journey.statuses in (STATUSES[way] if POINTS[point].side == "feeder" else ([0],)), journey.tail()
     assert_right(journey)
 

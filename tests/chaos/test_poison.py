@@ -52,15 +52,26 @@ def test_a_hang_is_found_where_micro_batches_take_longer_than_leases(thin_model:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_the_engine_isolates_and_what_it_leaves_to_the_next_process(tiny_model: Path, tmp_path: Path) -> None:
-    """NaN and a refused allocation cost a document, a device assert also its process."""
-    items = [item for item in POISON if item.way in ("memory", "device", "nan")]
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_the_engine_isolates_and_what_it_leaves_to_the_next_process(
+    tiny_model: Path, tmp_path: Path, threads: int
+) -> None:
+    """NaN and a refused allocation cost a document, a device assert and a segfault also their process.
+
+    With two threads several micro-batches are in hand when a process dies of one of them.
+    """
+    items = [item for item in POISON if item.way in ("memory", "device", "nan", "segfault")]
     lines = poison_run(
-        tmp_path, tiny_model, items, documents=400, batch_docs=40, PENSTOCK_TOKEN_BUDGET="120"
-    )  # fmt: skip
+        *(tmp_path, tiny_model, items),
+        documents=400,
+        batch_docs=40,
+        PENSTOCK_TOKEN_BUDGET="120",
+        OMP_NUM_THREADS=str(threads),
+    )
     deaths = {line.poison.way: line.deaths for line in lines}
     assert (deaths["memory"], deaths["nan"]) == (0, 0)
     assert 3 <= deaths["device"] <= MOST_DEATHS
+    assert 3 <= deaths["segfault"] <= MOST_DEATHS
 
 
 def test_a_model_that_kills_whoever_loads_it_ends_the_run(

@@ -56,14 +56,17 @@ def test_same_bytes_in_any_company(
         labels_feature(classifier, None),
     )
     spec = RunSpec(CorpusSpec(()), model, features, 128, dtype, 512, batch_invariant=True)
-    extractors = [Extractor(spec, token_budget=budget) for budget in BUDGETS]
+    extractors = {}
+    for workers in (1, 2):  # each computes a share of the documents on a share of the threads
+        threads(3 - workers)
+        extractors[workers] = [Extractor(spec, token_budget=budget) for budget in BUDGETS]
+        assert extractors[workers][0]._streams.count == 3 - workers
     subjects = list(documents(odd_texts("roberta")[::3]))
     seen = []
     for shuffle in range(SHUFFLES):
         order = random.Random(shuffle).sample(subjects, len(subjects))
-        for extractor in extractors:
-            for workers in (1, 2):  # each computes a share of the documents on a share of the threads
-                threads(3 - workers)
+        for workers, engines in extractors.items():
+            for extractor in engines:
                 shares = [extractor.extract(Batch(0, 0, list(order[worker::workers]))) for worker in range(workers)]
                 seen.append(dict(item for share in shares for item in values(share)))
     assert len(seen) == SHUFFLES * len(BUDGETS) * 2

@@ -88,11 +88,23 @@ def test_what_was_finished_before_is_counted_by_stage(path: Path) -> None:
     """A process that tokenises, and dies at each forward pass, has finished nothing of what it dies at."""
     trail = Trail(path, 60)
     finished = []
-    for stage in ("tokenise", "tokenise", "forward", "forward", "", "tokenise"):
-        trail.drop("run", 1, stage, [1])
+    for number, stage in enumerate(("tokenise", "tokenise", "forward", "forward", "", "tokenise")):
+        trail.drop("run", 1, stage, [number])
         crumb = read(path)
         finished.append(crumb and crumb.finished)
     assert finished == [0, 1, 0, 1, None, 2]
+
+
+def test_what_is_handed_over_beside_others_finishes_nothing(path: Path) -> None:
+    """Only when a document is no longer in hand a micro-batch was computed, whatever the main thread did meanwhile."""
+    trail = Trail(path, 60)
+    finished = []
+    for stage, documents in (("forward", "1"), ("forward", "12"), ("wait", "12"), ("wait", "2"), ("forward", "23")):
+        trail.drop("run", 1, stage, map(int, documents))
+        crumb = read(path)
+        assert crumb is not None
+        finished.append(crumb.finished)
+    assert finished == [0, 0, 0, 1, 1]
 
 
 def test_slow_work_gets_more_time(path: Path) -> None:

@@ -1,6 +1,6 @@
 """A batch in several chunks, and a device that computes behind the caller's back: the rows are the same.
 
-A CPU is done when it is asked; here it says that it is not, as CUDA does.
+One thread of a CPU is done when it is asked; here it says that it is not, as CUDA does.
 """
 
 from __future__ import annotations

@@ -25,6 +25,12 @@ from pipelines.spec import CorpusSpec, Dtype, Pooling, RunSpec, embedding_featur
 Rows = Sequence[npt.NDArray[np.int32]]
 
 
+@pytest.fixture(autouse=True)
+def one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that passes come one after the other; several: tests/unit/test_streams.py."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+
+
 def extractor_of(folder: Path, classifier: Path | None = None, *, dtype: Dtype = Dtype.FLOAT32) -> Extractor:
     model = find(str(folder))
     features = [embedding_feature(model, Pooling.MEAN)]
