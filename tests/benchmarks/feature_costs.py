@@ -13,6 +13,7 @@ import argparse
 import json
 import platform
 import shlex
+import shutil
 import statistics
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from pipelines.corpus import discover, open_corpus
 from pipelines.documents import Batch
@@ -62,13 +64,19 @@ CONTESTANTS = (
     Contestant("last layer but one", "--embed mean@-2"),
     Contestant("mean of the last four layers", "--embed mean@-4..-1"),
     Contestant("every layer, 13 columns", "--embed mean@all"),
+    Contestant("stored as float16", "--vectors float16"),
     Contestant("stored as int8", "--vectors int8 --normalize"),
+    Contestant("stored as bits", "--vectors binary"),
+    Contestant("dense layer, 768 to 256", "--embed auto", "dense"),
+    Contestant("in windows of 32 tokens, 8 shared", "--long window --max-tokens 32 --stride 8"),
     Contestant("labels", "--classify self"),
+    Contestant("a number", "--classify self", "number"),
     Contestant(
         "embedding, three poolings, three heads",
         "--embed mean --embed max --embed cls --classify self --classify nli={nli} --classify number={number}",
     ),
     Contestant("every token's vector", "--tokens last"),
+    Contestant("every token's vector in every layer", "--tokens all"),
     Contestant("every word's vector", "--words split"),
     Contestant("spans of a token classifier", "--spans self", "spans"),
     Contestant("fill-mask, 5 best", "--fill-mask 5", "masks", "masked"),
@@ -93,6 +101,34 @@ def write_models(folder: Path, tokenizer: Path, layers: int) -> None:
             model.roberta.load_state_dict(encoder.state_dict(), strict=False)  # not the pooler
             model.save_pretrained(folder / name)
             files.save_pretrained(folder / name)
+
+
+def write_dense(folder: Path, plain: Path) -> None:
+    """A model as sentence-transformers writes one: mean, then a dense layer."""
+    shutil.copytree(plain, folder, dirs_exist_ok=True)
+    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    (folder / "modules.json").write_text(
+        json.dumps(
+            [
+                {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+                for number, (path, kind) in enumerate(modules.items())
+            ]
+        )
+    )
+    settings: dict[str, dict[str, Any]] = {
+        "1_Pooling": {"word_embedding_dimension": 768, "pooling_mode_mean_tokens": True},
+        "2_Dense": {
+            "in_features": 768,
+            "out_features": 256,
+            "bias": True,
+            "activation_function": "torch.nn.modules.activation.Tanh",
+        },
+    }
+    for name, values in settings.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "config.json").write_text(json.dumps(values))
+    weights = {"linear.weight": torch.randn(256, 768) / 28, "linear.bias": torch.zeros(256)}
+    save_file(weights, folder / "2_Dense" / "model.safetensors")
 
 
 def write_corpora(folder: Path, texts: list[str]) -> dict[str, Path]:
@@ -149,6 +185,7 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     write_models(given.work, given.tokenizer, given.layers)
+    write_dense(given.work / "dense", given.work / "labels")
     texts = [text for text, _ in zip(texts_of(given), range(given.documents), strict=False)]
     corpora = write_corpora(given.work, texts)
     taken: dict[str, list[float]] = {contestant.name: [] for contestant in CONTESTANTS}

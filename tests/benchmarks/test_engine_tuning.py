@@ -42,6 +42,9 @@ def test_several_streams_are_compared_with_one_where_each_has_two_batches() -> N
     assert way == Way(8, 2)
     way, _ = fastest(lambda way: way.batch if way.streams == 1 else 0.0, (16, 32, 8), (2,), 1)
     assert way == Way(32)
+    rates = {4: 3.0, 8: 1.0, 16: 4.0, 32: 5.0, 64: 2.0}  # what is tried from is not the small one, if one stream wins
+    way, _ = fastest(lambda way: rates[way.batch] if way.streams == 1 else 0.0, (16, 4, 8, 32, 64), (2,), 16)
+    assert way == Way(32)
 
 
 def test_a_contestant_of_one_batch_size_without_streams_is_measured_once() -> None:

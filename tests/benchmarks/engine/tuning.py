@@ -83,12 +83,16 @@ def fastest(
     for count in (1, *streams):
         wins(Way(start, count))
     first = max(found, key=found.__getitem__)
-    for size in (size for size in sizes if size > start):
+    if first.streams == 1 and start != batches[0]:  # it was smaller for the streams' sake alone
+        first = Way(batches[0])
+        wins(first)
+    for size in (size for size in sizes if size > first.batch):
         if not wins(Way(size, first.streams)):
             break
     if found[first] == max(found.values()):
-        for size in (size for size in reversed(sizes) if size < start):
-            if not wins(Way(size, first.streams)):
+        for size in (size for size in reversed(sizes) if size < first.batch):
+            way = Way(size, first.streams)
+            if way not in found and not wins(way):
                 break
     best = max(found, key=found.__getitem__)
     return best, found[best]
