@@ -48,6 +48,19 @@ def extractor_of(spec: RunSpec, streams: int = STREAMS) -> Extractor:
         torch.set_num_threads(before)
 
 
+def fail_on(document: Document, error: Exception, extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every forward pass with this document fail."""
+    (bad,) = extractor._forwards[0].reading.read([document])
+    compute = SharedForward.compute
+
+    def failing(forward: SharedForward, rows: Sequence[Ids], notes: Sequence[Any]) -> Fetch:
+        if any(np.array_equal(row, bad.rows[0]) for row in rows):
+            raise error
+        return compute(forward, rows, notes)
+
+    monkeypatch.setattr(SharedForward, "compute", failing)
+
+
 class Watched:
     """Forward passes, and how many there were at a time."""
 
@@ -98,15 +111,8 @@ def test_all_cores_are_used_by_as_many_streams_as_may_be() -> None:
 def test_a_document_that_fails_in_a_stream_costs_itself_alone(
     spec: RunSpec, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extractor, compute = extractor_of(spec), SharedForward.compute
-    (bad,) = extractor._forwards[0].reading.read([batch.documents[7]])
-
-    def failing(forward: SharedForward, rows: Sequence[Ids], notes: Sequence[Any]) -> Fetch:
-        if any(np.array_equal(row, bad.rows[0]) for row in rows):
-            raise ValueError("a number that no kernel takes")
-        return compute(forward, rows, notes)
-
-    monkeypatch.setattr(SharedForward, "compute", failing)
+    extractor = extractor_of(spec)
+    fail_on(batch.documents[7], ValueError("a number that no kernel takes"), extractor, monkeypatch)
     done: list[int] = []
     found = extractor.extract(batch, lambda documents, _: done.append(documents))
     assert [(reject.id, reject.reason) for reject in found.rejects] == [("7", Reason.CRASH)]
@@ -168,15 +174,8 @@ def test_a_document_that_lacks_memory_beside_others_is_computed_alone(
 def test_a_document_that_lacks_memory_alone_is_rejected(
     spec: RunSpec, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extractor, compute = extractor_of(spec), SharedForward.compute
-    (bad,) = extractor._forwards[0].reading.read([batch.documents[9]])
-
-    def failing(forward: SharedForward, rows: Sequence[Ids], notes: Sequence[Any]) -> Fetch:
-        if any(np.array_equal(row, bad.rows[0]) for row in rows):
-            raise MemoryError
-        return compute(forward, rows, notes)
-
-    monkeypatch.setattr(SharedForward, "compute", failing)
+    extractor = extractor_of(spec)
+    fail_on(batch.documents[9], MemoryError(), extractor, monkeypatch)
     found = extractor.extract(batch)
     assert [(reject.id, reject.reason) for reject in found.rejects] == [("9", Reason.OUT_OF_MEMORY)]
     assert found.table.num_rows == len(batch.items) - 1
