@@ -84,7 +84,7 @@ chaos: $(INSTALLED_DEV) ## storms of kills: SEEDS=20 FIRST=1 JOBS=3, logs of fai
 	PYTHONPATH=tests:. $(BIN)/python -m chaos.storm --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) --folder .chaos --json .chaos/results.jsonl
 	$(BIN)/python tests/chaos/poison_run.py
 
-# A full run goes into docs/, the others into .bench/: BENCH_FLAGS="--quick", "--smoke", "--scale".
+# A full run goes into docs/, the others into .bench/: BENCH_FLAGS="--quick", "--smoke"; "--add memory" adds to docs/.
 bench: $(INSTALLED_BENCH) ## the engine against its peers and the hardware, up to an hour on an idle machine: BENCH_FLAGS=--quick
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.engine.bench --work .bench $(BENCH_FLAGS)
 

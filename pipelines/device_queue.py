@@ -6,7 +6,7 @@ The device computes while the next documents are tokenised and handed over; what
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,14 @@ from pipelines.features.fetch import Outcome
 from pipelines.kept import Kept
 from pipelines.work import Work
 
+NO_DOCUMENTS = np.empty(0, np.intp)
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """A forward pass (the run's ``number``-th) over some documents of a batch.
 
-    *Shape:* documents ``[documents]``, indices into the batch's; costs ``[rows]``, in equivalent tokens.
+    *Shape:* documents ``[documents]``, indices into the batch's; costs ``[rows]``, as the token budget counts.
     """
 
     number: int
@@ -38,11 +40,11 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """Some rows of a pass, on the device."""
+    """Some rows of a pass, on the device. *Shape:* rows ``[rows]``, documents ``[documents]``, indices."""
 
     of: Pass
     rows: npt.NDArray[np.intp]
-    documents: tuple[int, ...]
+    documents: npt.NDArray[np.intp]
     outcome: Outcome
     alone: bool = False
     """Whether nothing was computed beside it."""
@@ -59,10 +61,9 @@ class DeviceQueue:
         self._waiting: deque[Launched] = deque()
         self._asked: Launched | None = None
 
-    def take(self, stage: str, documents: Iterable[int]) -> None:
+    def take(self, stage: str, documents: npt.NDArray[np.intp] = NO_DOCUMENTS) -> None:
         """Note what is taken in hand: a device that dies may die of whatever it has."""
-        under_way = [index for launched in self._waiting for index in launched.documents]
-        self._work.on_taking(stage, [*dict.fromkeys([*under_way, *documents])])
+        self._work.on_taking(stage, np.concatenate([*(launched.documents for launched in self._waiting), documents]))
 
     def put(self, launched: Launched) -> None:
         """One more is under way."""
@@ -87,6 +88,6 @@ class DeviceQueue:
 
     def _next(self) -> Launched:
         if not self._waiting[0].outcome.is_ready:
-            self.take("wait", ())  # for it, while the others are computed
+            self.take("wait")  # for it, while the others are computed
         self._asked = self._waiting.popleft()
         return self._asked

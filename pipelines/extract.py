@@ -30,10 +30,10 @@ from pipelines.parts.schema import row_schema as _row_schema
 from pipelines.readings.inputs import Inputs, Reading, Unfit
 from pipelines.recall import Recall
 from pipelines.roberta.checkpoint import on_this_machine, verify
-from pipelines.roberta.config import parse_config, read_json
+from pipelines.roberta.config import EncoderConfig, parse_config, read_json
 from pipelines.roberta.cost import token_costs
 from pipelines.roberta.failures import is_out_of_memory
-from pipelines.roberta.linear import takes_int8
+from pipelines.roberta.native import refuse_dtype
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Dtype, Long, ModelRef, RunSpec
 from pipelines.streams import Streams
@@ -59,11 +59,10 @@ class Extractor:
     """A run's models on one device.
 
     ``device`` is ``cpu`` or ``cuda``; ``token_budget`` is in equivalent tokens per micro-batch
-    (:mod:`pipelines.roberta.cost`), measured where none is given; ``budgets`` is where budgets are remembered, also
-    those that memory was too small for. With ``once`` equal texts are computed once
-    (:mod:`pipelines.recall`). Raises RunError where a
-    model is not the one that was pinned, InputError where it cannot be read, SurroundingsError where the device is not
-    there or too small.
+    (:mod:`pipelines.roberta.cost`), on CUDA in tokens, measured where none is given; ``budgets`` is where budgets are
+    remembered, also those that memory was too small for. With ``once`` equal texts are computed once
+    (:mod:`pipelines.recall`). Raises RunError where a model is not the one that was pinned, InputError where it cannot
+    be read, SurroundingsError where the device is not there, too small, or without the run's number format.
     """
 
     def __init__(
@@ -80,11 +79,7 @@ class Extractor:
         self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise SurroundingsError("No CUDA device can be used.", "Choose --devices cpu, or check the driver.")
-        if spec.dtype is Dtype.INT8 and not takes_int8(self._device):
-            raise SurroundingsError(
-                "int8 is computed on CPUs only, by a torch that was built with oneDNN.",
-                "Open the run with --dtype bfloat16 or float32.",
-            )
+        refuse_dtype(spec.dtype, self._device)
         self._recall = Recall() if once else None
         self.spec = spec = _with_models_here(spec)
         self.schema = row_schema(spec)
@@ -167,13 +162,17 @@ class Extractor:
         for number, forward in enumerate(self._forwards):
             inputs = read[self._sight(forward.model, forward.reading)]
             kept = Kept([inputs.get(place) for place in range(len(documents))])
-            one = Pass(number, documents, kept, token_costs(kept.lengths, forward.encoder.config))
+            one = Pass(number, documents, kept, self._costs(kept.lengths, forward.encoder.config))
             rows = kept.rows_of(work.places(documents))
             for group in self._budgets[number].micro_batches(one.costs[rows], self._streams.count):
                 self._forward(work, queue, one, [rows[group]], on_progress)
                 self._collect(work, queue, queue.done(), on_progress)
             passes.append(kept)
         return Chunk(documents, read[measured], tuple(passes))
+
+    def _costs(self, lengths: npt.NDArray[np.int64], config: EncoderConfig) -> npt.NDArray[np.float64]:
+        """What rows count for in a micro-batch. On CUDA their tokens: budgets are whole waves of tiles of tokens."""
+        return lengths.astype(np.float64) if self._device.type == "cuda" else token_costs(lengths, config)
 
     def _read(
         self, work: Work, queue: DeviceQueue, documents: Indices, reading: Reading, on_progress: Progress
@@ -185,7 +184,7 @@ class Extractor:
             pending = [places[start : start + TOKENIZE_DOCUMENTS]]
             while pending:
                 part = pending.pop()
-                queue.take("tokenise", documents[part].tolist())
+                queue.take("tokenise", documents[part])
                 try:
                     inputs = reading.read([work.documents[index] for index in documents[part]])
                 except Exception as error:
@@ -219,7 +218,7 @@ class Extractor:
         forward, kept = self._forwards[one.number], one.kept
         while pending:
             part = pending.pop()
-            documents = tuple(dict.fromkeys(one.owners[part].tolist()))
+            documents = np.unique(one.owners[part])
             queue.take("forward", documents)
             rows, notes = [kept.rows[row] for row in part], [kept.notes[row] for row in part]
             try:

@@ -6,6 +6,7 @@ shared. With a micro-batch each they do not. What a pass gives is there later, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Barrier
@@ -19,6 +20,9 @@ from pipelines.features.fetch import Fetch, Fetched, Outcome
 Result = TypeVar("Result")
 MOST_STREAMS = 8
 """With more, Python's one lock would be what they wait for; they get several cores each then (not measured)."""
+SHARED = 0.1
+"""What a stream loses of its speed with each doubling of its cores, as they wait for each other. Two cores that share
+each product were measured at 0.86 to 1.0 of the speed of two streams; for more it is a guess."""
 MOST_WAITING = 2
 """Micro-batches for each stream: one that is computed, and one behind it; the next is handed over beside them."""
 MOST_ON_CUDA = 16
@@ -46,8 +50,17 @@ class Streams:
 
 
 def shared_out(cores: int) -> tuple[int, int]:
-    """How many streams there are, and the cores of each: all cores are used, by as many streams as may be."""
-    count = max(range(1, MOST_STREAMS + 1), key=lambda count: (count * (cores // count), count))
+    """How many streams there are, and the cores of each: as many of each as are fastest together.
+
+    All have as many, for weights are laid out for a number of threads; so of eleven cores one has nothing to do, which
+    is better than one stream of eleven.
+    """
+
+    def speed(count: int) -> float:
+        of_each = cores // count
+        return count * of_each / (1 + SHARED * math.log2(of_each))
+
+    count = max(range(1, min(cores, MOST_STREAMS) + 1), key=lambda count: (speed(count), count))
     return count, cores // count
 
 

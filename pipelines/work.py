@@ -18,7 +18,9 @@ from pipelines.suspicion import Suspicion
 DETAIL_CHARACTERS = 300
 
 Taking = Callable[[str, Iterable[int]], None]
-"""Called with the stage and the documents (indices into the batch's) that are taken in hand; empty when none is."""
+"""Called with the stage and the documents (indices into the batch's) that are taken in hand; empty when none is.
+
+The oldest come first; one of several rows may come more than once."""
 
 
 @dataclass(slots=True)

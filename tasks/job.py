@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,15 +25,18 @@ logger = logging.getLogger(__name__)
 RELEASE_PAUSE_S = 0.5
 HAND_BACK_PAUSE_S = 3.0
 """Wait after a fault outside the batch, so that a full disk or a missing folder is no busy loop."""
+RENEWAL_PAUSE_S = 1.0
+RENEWALS = 20
+"""In the time of one lease, at the most; a device may do hundreds of micro-batches in a second."""
 
 
 class Dropped(Exception):  # noqa: N818 - not an error: the work is not wanted any more
     """The run was cancelled, or the batch belongs to another worker by now."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
-    """One batch in the hands of this worker."""
+    """One batch in the hands of this worker; ``renewed_s`` is when its lease was last seen to (monotonic clock)."""
 
     resources: Resources
     store: Store
@@ -42,10 +46,18 @@ class Job:
     bodies: Bodies
     batch: int
     delivery: str
+    renewed_s: float = -math.inf
 
     def renew(self, documents: int, tokens: int) -> None:
-        """Progress: a micro-batch is done. Redis being away is no reason to stop; the commit decides."""
+        """Progress: a micro-batch is done, and once in a second the lease is renewed and the run's state looked at.
+
+        Redis being away is no reason to stop; the commit decides. Raises Dropped where nobody wants the batch any more.
+        """
         del documents, tokens
+        now = time.monotonic()
+        if now < self.renewed_s + min(RENEWAL_PAUSE_S, self.resources.lease_s / RENEWALS):
+            return
+        self.renewed_s = now
         with contextlib.suppress(InfrastructureError):
             answer = self.ledger.renew(self.batch, delivery=self.delivery, lease_s=self.resources.lease_s)
             if answer.verdict in (Verdict.STOPPED, Verdict.LOST):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_FOR_TESTS = ("PENSTOCK_TEST_DATA", "PENSTOCK_MODELS")
+_FOR_TESTS = ("PENSTOCK_TEST_DATA", "PENSTOCK_MODELS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 # Before anything else is imported: no setting, device or hub cache of whoever runs the tests may change a result.
 for name in list(os.environ):
     if name.startswith(("PENSTOCK_", "CUDA_", "HF_", "TRANSFORMERS_", "CELERY_")) and name not in _FOR_TESTS:

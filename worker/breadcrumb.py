@@ -19,12 +19,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from worker.lifeline import is_running
 
 SIZE = 1 << 20
 """Bytes of a page: the indices of a batch's 65,536 documents fit."""
 _HEADER = 8
 _HUNG = b"hung"
+_BEHIND_NOTE = b"\0"
+"""Between the note, which is JSON, and the documents' indices, four bytes each: there may be thousands, many times a
+second."""
 _PACE = 256
 """Bytes at the end of a page: what the slot has learnt of its pace, for the children to come."""
 _WAITING = 64
@@ -110,21 +116,22 @@ class Trail:
         self._limits = _limits(self._page)
         self._since = 0.0
         self._stage = ""
-        self._documents: frozenset[int] = frozenset()
+        self._documents = _indices(())
         self._finished: Counter[bool] = Counter()
 
     def drop(self, run: str, batch: int, stage: str, documents: Iterable[int]) -> None:
         """Note what is taken in hand now; an empty ``stage`` clears it."""
-        now, in_hand = time.monotonic(), [int(index) for index in documents]
+        now, in_hand = time.monotonic(), _indices(documents)
         if self._stage:
             durations = self._durations.setdefault(self._stage, deque(maxlen=MEDIAN_OF))
             durations.append(now - self._since)
-            if not self._documents.issubset(in_hand):  # several micro-batches may be in hand, and none be finished
+            # Several micro-batches may be in hand, the oldest first: where they still are, none was finished.
+            if not np.array_equal(self._documents, in_hand[: len(self._documents)]):
                 self._finished[self._stage == TOKENISE] += 1
             self._limits[self._stage] = HANG_MEDIANS * statistics.median(durations)
             self._limits.pop(_GUESS + self._stage, None)
             _keep(self._page, self._limits)
-        self._since, self._stage, self._documents = now, stage, frozenset(in_hand)
+        self._since, self._stage, self._documents = now, stage, in_hand
         data = b""
         if stage:
             note = {
@@ -132,12 +139,11 @@ class Trail:
                 "run": run,
                 "batch": batch,
                 "stage": stage,
-                "documents": in_hand,
                 "since_s": now,
                 "limit_s": max(self._least_s, self._limits.get(stage, self._limits.get(_GUESS + stage, 0.0))),
                 "finished": self._finished[stage == TOKENISE],
             }
-            data = json.dumps(note).encode()
+            data = json.dumps(note).encode() + _BEHIND_NOTE + in_hand.tobytes()
         # The length last: a process that dies in between leaves an empty page, not half a note.
         self._page[:_HEADER] = bytes(_HEADER)
         if len(data) <= _ROOM:
@@ -162,6 +168,10 @@ class Trail:
         if self._stage and self._stage not in self._limits:
             first = {self._stage: HANG_MEDIANS * (time.monotonic() - self._since)}
         return max((self._limits | first).values(), default=0.0)
+
+
+def _indices(documents: Iterable[int]) -> npt.NDArray[np.int32]:
+    return np.array(documents if isinstance(documents, np.ndarray) else [*documents], np.int32)
 
 
 def _limits(page: mmap.mmap) -> dict[str, float]:
@@ -223,8 +233,9 @@ def read(path: Path) -> Breadcrumb | None:
     except OSError:
         return None
     try:
-        note = json.loads(note)
-        return Breadcrumb(**{**note, "documents": tuple(note["documents"])}, hung=hung)
+        note, _, indices = note.partition(_BEHIND_NOTE)
+        documents = tuple(dict.fromkeys(np.frombuffer(indices, np.int32).tolist()))
+        return Breadcrumb(**json.loads(note), documents=documents, hung=hung)
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -26,7 +26,7 @@ from pipelines.errors import InfrastructureError, InputError, ProcessError, RunE
 from pipelines.parts.run_document import RunDocument, identity, load
 from pipelines.parts.sink import is_committed
 from pipelines.parts.store import Store
-from pipelines.spec import Dtype, RunSpec
+from pipelines.spec import RunSpec
 from tasks.client import connect, redis_faults
 from tasks.deaths import Deaths
 from tasks.keys import RUNS
@@ -125,7 +125,6 @@ class ProcessResources:
         if key in self._extractors:
             self._extractors.move_to_end(key)
             return self._extractors[key]
-        self._refuse_dtype(document.spec.dtype)
         started = time.monotonic()
         with loading(self.client, document.run, self.owner):
             extractor = Extractor(
@@ -143,16 +142,6 @@ class ProcessResources:
 
     def _loaded_bytes(self) -> int:
         return sum(extractor.nbytes for extractor in self._extractors.values())
-
-    def _refuse_dtype(self, dtype: Dtype) -> None:
-        import torch
-
-        if dtype is Dtype.FLOAT16 and self.device == "cpu":
-            raise SurroundingsError("A CPU does not compute float16.", "Open the run with --dtype bfloat16 or float32.")
-        if dtype is Dtype.BFLOAT16 and self.device != "cpu" and torch.cuda.get_device_capability() < (8, 0):
-            raise SurroundingsError(
-                f"{torch.cuda.get_device_name()} does not compute bfloat16.", "Open the run with --dtype float16."
-            )
 
     @contextlib.contextmanager
     def working(self, run: str, batch: int) -> Iterator[None]:

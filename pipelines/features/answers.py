@@ -15,6 +15,7 @@ from pipelines.features.protocol import Values
 from pipelines.features.token_head import TokenHead
 from pipelines.readings.inputs import Rows
 from pipelines.roberta.heads import Kind
+from pipelines.roberta.packing import on_device
 from pipelines.roberta.states import LAST_TOKENS, States
 from pipelines.spec import AnswerOptions, FeatureSpec
 
@@ -46,7 +47,7 @@ class Answers:
             begin = start + window.first
             allowed[begin : begin + len(window.places)] = window.places[:, 1] > window.places[:, 0]
         scores, first, last = best_answers(
-            logits, states.packing, torch.from_numpy(allowed).to(logits.device), self.options.max_answer_tokens
+            logits, states.packing, on_device(allowed, logits.device), self.options.max_answer_tokens
         )
         none = logits[states.packing.cu_seqlens[:-1].long()].sum(dim=1)
         return scores, first, last, none

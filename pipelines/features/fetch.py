@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from pipelines.features.protocol import Values
+from pipelines.features.protocol import ByRow, Values
 
 Fetched = list[tuple[Values, ...]]
 """What each feature keeps of a micro-batch, in order: arrays ``[rows, ...]`` or lists."""
@@ -46,27 +47,38 @@ class Fetch:
 
     @property
     def is_ready(self) -> bool:
-        """Whether :meth:`values` need not wait."""
-        return self._event is None or bool(self._event.query())
+        """Whether :meth:`values` need not wait; what the device failed with is there at once, and it raises that."""
+        try:
+            return self._event is None or bool(self._event.query())
+        except RuntimeError:
+            return True
 
     def values(self) -> Fetched:
         """Waits; raises what the device raises."""
         if self._event is not None:
             self._event.synchronize()
-        return [
-            tuple(value.numpy() if isinstance(value, torch.Tensor) else value for value in values)
-            for values in self._values
-        ]
+        return [tuple(map(self._arrays, values)) for values in self._values]
 
     def drop(self) -> None:
         """Kernels that CUDA has begun run on: nothing can take them back."""
 
+    def _arrays(self, value: Values) -> Values:
+        if isinstance(value, ByRow):
+            array = value.values.numpy()
+            if self._event is not None:  # the pieces are kept as they are, and pinned memory is dear
+                array = array.copy()
+            return np.split(array, np.cumsum(value.lengths)[:-1])
+        return value.numpy() if isinstance(value, torch.Tensor) else value
+
 
 def _is_on_cuda(value: Values) -> bool:
-    return isinstance(value, torch.Tensor) and value.device.type == "cuda"
+    tensor = value.values if isinstance(value, ByRow) else value
+    return isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda"
 
 
 def _begun(value: Values) -> Values:
     if not _is_on_cuda(value):
         return value
+    if isinstance(value, ByRow):
+        return ByRow(_begun(value.values), value.lengths)
     return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)

@@ -14,14 +14,12 @@ from pipelines.features.columns import feature_fields
 from pipelines.features.protocol import Values
 from pipelines.readings.inputs import Rows
 from pipelines.readings.mask_texts import fill
-from pipelines.roberta.lm_head import LMHead
+from pipelines.roberta.lm_head import AT_ONCE, LMHead
+from pipelines.roberta.packing import on_device
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.states import LAST_TOKENS, States
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import FeatureSpec, FillMaskOptions
-
-AT_ONCE = 128
-"""Masks whose scores are in memory at once: each takes four bytes per piece of the vocabulary, twice."""
 
 
 class Fills:
@@ -47,7 +45,7 @@ class Fills:
 
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:
         starts = states.packing.cu_seqlens[:-1].long()
-        masks = states.tokens()[starts + torch.tensor(notes, dtype=torch.int64, device=starts.device)]
+        masks = states.tokens()[starts + on_device(np.array(notes, np.int64), starts.device)]
         best = []
         for some in torch.split(masks, AT_ONCE):
             probabilities = F.softmax(self._head.logits(some), dim=-1)

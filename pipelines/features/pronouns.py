@@ -14,12 +14,10 @@ from pipelines.features.protocol import Values
 from pipelines.readings.inputs import Rows
 from pipelines.readings.pronoun_sentences import Weighed
 from pipelines.readings.pronouns import Masked
-from pipelines.roberta.lm_head import LMHead
+from pipelines.roberta.lm_head import AT_ONCE, LMHead
+from pipelines.roberta.packing import on_device
 from pipelines.roberta.states import LAST_TOKENS, States
 from pipelines.spec import FeatureSpec
-
-AT_ONCE = 128
-"""Tokens whose scores are in memory at once: each takes four bytes per piece of the vocabulary, twice."""
 
 
 class Pronouns:
@@ -36,19 +34,13 @@ class Pronouns:
         return feature_fields(self.spec)
 
     def compute(self, states: States, notes: Sequence[Masked]) -> tuple[Values, ...]:
-        starts = states.packing.cu_seqlens[:-1].tolist()
-        device = states.packing.cu_seqlens.device
-        places = torch.from_numpy(
-            np.concatenate([note.places + start for note, start in zip(notes, starts, strict=True)])
-        )
-        truth = torch.from_numpy(np.concatenate([note.ids for note in notes]).astype(np.int64))
-        found = [
-            self._head.log_probabilities(states.tokens()[some.to(device)], ids.to(device))
-            for some, ids in zip(torch.split(places, AT_ONCE), torch.split(truth, AT_ONCE), strict=True)
-        ]
-        counts = np.array([len(note.places) for note in notes])
-        sums = np.add.reduceat(torch.cat(found).cpu().numpy(), np.cumsum(counts) - counts)
-        return ((sums / counts).astype(np.float32),)
+        device, starts = states.packing.cu_seqlens.device, np.cumsum((0, *states.packing.lengths))
+        places = np.concatenate([note.places + start for note, start in zip(notes, starts, strict=False)])
+        truth = np.concatenate([note.ids for note in notes]).astype(np.int64)
+        asked = (torch.split(on_device(array, device), AT_ONCE) for array in (places, truth))
+        found = [self._head.log_probabilities(states.tokens()[some], ids) for some, ids in zip(*asked, strict=True)]
+        ends = np.cumsum([0, *(len(note.places) for note in notes)])
+        return (torch.segment_reduce(torch.cat(found), "mean", offsets=on_device(ends, device), unsafe=True),)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         answers: list[bool | str] = []

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
 from pipelines.features.columns import feature_fields
 from pipelines.features.once_each import once_each
-from pipelines.features.protocol import Values
+from pipelines.features.protocol import ByRow, Values
 from pipelines.features.span_groups import (
     OUTSIDE,
     Spans,
@@ -64,9 +64,9 @@ class TokenSpans:
     def compute(self, states: States, notes: Sequence[Any]) -> tuple[Values, ...]:  # noqa: ARG002 (of the protocol)
         probabilities = F.softmax(self._head(states.tokens()), dim=-1)
         if self.options.aggregation is Aggregation.AVERAGE:
-            return (_by_row(probabilities, states),)
+            return (ByRow(probabilities, states.packing.lengths),)
         scores, classes = probabilities.max(dim=-1)
-        return _by_row(classes.int(), states), _by_row(scores, states)
+        return ByRow(classes.int(), states.packing.lengths), ByRow(scores, states.packing.lengths)
 
     def columns(self, values: Sequence[Values], rows: Rows) -> list[pa.Array]:
         found = _Found()
@@ -144,9 +144,3 @@ class _Found:
         values = [labels, *map(pa.concat_arrays, self._numbers), pa.concat_arrays(self._texts)]
         structs = pa.StructArray.from_arrays(values, fields=list(dtype.value_type))
         return pa.ListArray.from_arrays(pa.array(self._offsets, pa.int32()), structs, type=dtype)
-
-
-def _by_row(values: torch.Tensor, states: States) -> list[Any]:
-    """Values of each token as one array for each row of the micro-batch."""
-    ends = np.cumsum(states.packing.lengths)[:-1]
-    return np.split(values.cpu().numpy(), ends)

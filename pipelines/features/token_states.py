@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipelines.features.embedding import mixed
 from pipelines.features.once_each import once_each
-from pipelines.features.protocol import Values
+from pipelines.features.protocol import ByRow, Values
 from pipelines.features.vectors import Vectors
 from pipelines.readings.inputs import Ids, Inputs, Rows
 from pipelines.roberta.pieces import Pieces
@@ -48,9 +48,8 @@ def row_vectors(states: States, options: TokensOptions | WordsOptions) -> tuple[
     *Shape:* ``[columns][rows][tokens of the row, hidden]``.
     """
     columns = [(layer,) for layer in options.layers] if options.each else [options.layers]
-    cuts = np.cumsum(states.packing.lengths)[:-1]
     made = (mixed([states.tokens(layer) for layer in layers], options.weights) for layers in columns)
-    return tuple(np.split(vectors.cpu().numpy(), cuts) for vectors in made)
+    return tuple(ByRow(vectors, states.packing.lengths) for vectors in made)
 
 
 class DocumentReader:

@@ -12,8 +12,8 @@ from pipelines.hub.arguments import checked_text
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import EncoderConfig
 from pipelines.roberta.encoder import Encoder
-from pipelines.roberta.linear import takes_int8
 from pipelines.roberta.names import resolve
+from pipelines.roberta.native import refuse_dtype
 from pipelines.roberta.pieces import Pieces
 from pipelines.roberta.tokenizer import Tokenizer
 from pipelines.spec import Dtype, ModelRef
@@ -48,8 +48,7 @@ def load(source: str, device: str, dtype: str, models: str | Path) -> Loaded:
     """Find and load a checkpoint. Raises InputError and SurroundingsError, as :meth:`Roberta.load` says."""
     checked_text(source, "The model")
     place, numbers = _device(checked_text(device, "The device")), _dtype(dtype)
-    if numbers is Dtype.INT8 and not takes_int8(place):
-        raise SurroundingsError("int8 is computed on CPUs only, by a torch built with oneDNN.", "Take bfloat16.")
+    refuse_dtype(numbers, place)
     model = find(resolve(source, Path(checked_text(str(models), "The folder of models")).expanduser()))
     encoder = Encoder.load(model, place, numbers)
     tokenizer = Tokenizer(Path(model.path), model.model_type, encoder.config.vocab_size)

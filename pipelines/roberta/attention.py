@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
@@ -67,10 +72,16 @@ def _varlen(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    # Only the seven positional arguments: what follows them differs between torch 2.11, 2.12 and 2.13.
-    attended = varlen_attn(query, key, value, *offsets, *longest)
+    # Of what follows the seven positional arguments, little is alike in torch 2.11, 2.12 and 2.13.
+    attended = varlen_attn(query, key, value, *offsets, *longest, **_unsplit(varlen_attn))
     assert isinstance(attended, torch.Tensor), "varlen_attn returned more than its output: this is a bug"
     return attended
+
+
+@cache
+def _unsplit(kernel: Callable[..., object]) -> dict[str, Any]:
+    """Keys of one document in one piece: pieces would depend on the longest document beside it, and so would bits."""
+    return {"num_splits": 1} if "num_splits" in signature(kernel).parameters else {}
 
 
 def _by_runs(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:

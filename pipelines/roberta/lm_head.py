@@ -24,6 +24,8 @@ from pipelines.spec import Dtype, ModelRef
 
 DENSE, NORM, DECODER = "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder"
 EMBEDDINGS = "embeddings.word_embeddings.weight"
+AT_ONCE = 128
+"""Tokens whose scores are in memory at once: each takes four bytes per piece of the vocabulary, twice."""
 
 
 class LMHead:
@@ -56,7 +58,7 @@ class LMHead:
             )
         form = linear_form(Dtype.FLOAT32, torch.float32, device, "gelu")
         if batch_invariant:
-            form = invariant_form(form, torch.float32, device)
+            form = invariant_form(form, torch.float32, device, piece_rows=AT_ONCE)
         return cls(load_weights(tensors, device, torch.float32), config.layer_norm_eps, form)
 
     @torch.inference_mode()

@@ -1,4 +1,6 @@
-"""Which number format a CPU computes in best: found by trying, for having instructions for a format says little.
+"""Which number formats a device computes in, and which one a CPU does best.
+
+The latter is found by trying, for having instructions for a format says little.
 
 A processor with AVX-512's products of bfloat16 was measured at 171 GFLOP/s in it and 317 in float32 (2 cores, products
 of roberta-base).
@@ -11,7 +13,8 @@ import time
 
 import torch
 
-from pipelines.roberta.linear import linear_form
+from pipelines.errors import SurroundingsError
+from pipelines.roberta.linear import linear_form, takes_int8
 from pipelines.spec import Dtype
 
 ROWS, INPUTS, OUTPUTS = 512, 768, 3072
@@ -19,6 +22,20 @@ ROWS, INPUTS, OUTPUTS = 512, 768, 3072
 ROUNDS = 7
 WORTH = 1.2
 """Half of the digits are given up for so much speed at the least."""
+
+
+def refuse_dtype(dtype: Dtype, device: torch.device) -> None:
+    """Raises SurroundingsError where a device computes a number format not at all, or only by emulation."""
+    on_gpu = device.type == "cuda"
+    if dtype is Dtype.INT8 and not takes_int8(device):
+        raise SurroundingsError(
+            "int8 is computed on CPUs only, by a torch that was built with oneDNN.", "Take bfloat16 or float32."
+        )
+    if dtype is Dtype.FLOAT16 and not on_gpu:
+        raise SurroundingsError("A CPU does not compute float16.", "Take bfloat16 or float32.")
+    if dtype is Dtype.BFLOAT16 and on_gpu and torch.cuda.get_device_capability(device) < (8, 0):
+        name = torch.cuda.get_device_name(device)
+        raise SurroundingsError(f"{name} does not compute bfloat16.", "Take float16 or float32.")
 
 
 def bfloat16_pays() -> bool:

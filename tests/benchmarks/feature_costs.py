@@ -115,10 +115,11 @@ def write_dense(folder: Path, plain: Path) -> None:
             ]
         )
     )
+    hidden = json.loads((plain / "config.json").read_text())["hidden_size"]
     settings: dict[str, dict[str, Any]] = {
-        "1_Pooling": {"word_embedding_dimension": 768, "pooling_mode_mean_tokens": True},
+        "1_Pooling": {"word_embedding_dimension": hidden, "pooling_mode_mean_tokens": True},
         "2_Dense": {
-            "in_features": 768,
+            "in_features": hidden,
             "out_features": 256,
             "bias": True,
             "activation_function": "torch.nn.modules.activation.Tanh",
@@ -127,7 +128,7 @@ def write_dense(folder: Path, plain: Path) -> None:
     for name, values in settings.items():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "config.json").write_text(json.dumps(values))
-    weights = {"linear.weight": torch.randn(256, 768) / 28, "linear.bias": torch.zeros(256)}
+    weights = {"linear.weight": torch.randn(256, hidden) / hidden**0.5, "linear.bias": torch.zeros(256)}
     save_file(weights, folder / "2_Dense" / "model.safetensors")
 
 
@@ -160,14 +161,16 @@ def texts_of(given: argparse.Namespace) -> Iterator[str]:
                 yield item.text
 
 
-def prepare(contestant: Contestant, models: Path, corpora: dict[str, Path], dtype: Dtype) -> tuple[Extractor, Batch]:
+def prepare(
+    contestant: Contestant, models: Path, corpora: dict[str, Path], dtype: Dtype, device: str = "cpu"
+) -> tuple[Extractor, Batch]:
     """A loaded extractor and its documents."""
     flags = contestant.flags.format(**{name: models / name for name in HEADS})
     arguments = [str(corpora[contestant.texts]), "--out", "out", "--model", str(models / contestant.model)]
     given = run.make_context("run", [*arguments, *shlex.split(flags)]).params
     spec = make_spec(make_request(given, dtype=dtype, batch_documents=10**6, spool_to=Path("unused")))
     with open_corpus(spec.corpus) as reader:
-        return Extractor(spec, token_budget=1024), Batch(0, 0, list(reader))
+        return Extractor(spec, device=device, token_budget=1024), Batch(0, 0, list(reader))
 
 
 def main() -> None:

@@ -5,15 +5,19 @@
 
 Weights are random, texts made up. Rates are medians over passes that together take so many seconds. GFLOP are counted
 for real tokens: 2 per weight of the linear layers, 4 · layers · hidden · tokens² for the attention of a document. The
-limit is one large product in the same number format; *layer* are the four products of a layer by themselves. What
-cannot be measured, because a package or a Redis server is missing, is a line that says so. `--device cpu --shapes tiny
---seconds 0.2` tries this file out where there is no GPU.
+limit is one large product in the same number format; *layer* are the four products of a layer by themselves,
+*attention* is that of one layer. The peer is transformers on sorted, padded batches of several sizes, as it is and
+compiled (torch.compile), whichever is fastest. What cannot be measured, because a package or a Redis server is missing,
+is a line that says so; checks that fail make the exit status 1. The checks want the packages of the extra ``dev``.
+`--device cpu --shapes tiny --seconds 0.2` tries this file out where there is no GPU. `make bench BENCH_FLAGS="--gpu
+FILE"` puts what --out wrote into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -30,14 +34,18 @@ from benchmarks.engine.journey import penstock_run, write_corpus
 from benchmarks.engine.machine import machine
 from benchmarks.engine.models import SHAPES, Shape, make_models
 from benchmarks.engine.texts import synthetic
+from benchmarks.gpu_table import table
 from transformers import AutoModel
 
 from pipelines.corpus import CorpusOptions
 from pipelines.documents import Batch, Document, Origin
 from pipelines.extract import Extractor
 from pipelines.opening import Request, make_spec
+from pipelines.roberta.attention import packed_attention
 from pipelines.roberta.encoder import Encoder
+from pipelines.roberta.packing import on_device, pack
 from pipelines.spec import Dtype, Pooling
+from worker.gpu import visible_gpus
 
 Rows = list[npt.NDArray[np.int32]]
 GPU_TESTS = Path(__file__).resolve().parents[1] / "gpu"
@@ -63,7 +71,7 @@ def main() -> None:
     given = parser.parse_args()
     device = torch.device(given.device)
     results: dict[str, Any] = {"machine": machine() | {"device": _name(device)}, "dtype": given.dtype, "shapes": {}}
-    results["checks"] = checks()
+    results["checks"], passed = checks()
     results["limit_tflops"] = large_product(device, given.dtype, given.seconds)
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
@@ -73,13 +81,17 @@ def main() -> None:
     if given.out is not None:
         given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(table(results))
+    sys.exit(0 if passed else 1)
 
 
-def checks() -> str:
-    """How the tests of the GPU ended."""
+def checks() -> tuple[str, bool]:
+    """How the tests of the GPU ended, and whether that is well; what failed is printed at once."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", str(GPU_TESTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (done.stdout.strip().splitlines() or ["pytest said nothing"])[-1]
+    if done.returncode:
+        print(done.stdout[-8000:], done.stderr[-2000:], sep="\n", file=sys.stderr)
+    said = (done.stdout.strip() or done.stderr.strip() or f"pytest ended with {done.returncode}").splitlines()
+    return said[-1].strip("= "), done.returncode == 0
 
 
 def of_shape(shape: Shape, model: Path, work: Path, device: torch.device, dtype: str, seconds: float) -> dict[str, Any]:
@@ -87,7 +99,7 @@ def of_shape(shape: Shape, model: Path, work: Path, device: torch.device, dtype:
     extractor = made_extractor(model, device, dtype)
     encoder, budget = extractor._forwards[0].encoder, extractor._budgets[0].tokens
     found: dict[str, Any] = {"budget": budget, "layer_tflops": layer(shape, device, dtype, seconds), "ids": {}}
-    peer = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype), add_pooling_layer=False).to(device).eval()
+    peers, found["compiled"] = made_peers(model, device, dtype)
     for name, length in LENGTHS.items():
         random = np.random.default_rng(0)
         rows: Rows = [
@@ -99,18 +111,53 @@ def of_shape(shape: Shape, model: Path, work: Path, device: torch.device, dtype:
         flops, tokens = shape.flops([len(row) for row in rows]), sum(map(len, rows))
         ours = timed(lambda: forward(encoder, groups), device, seconds)  # noqa: B023 (called at once)
         theirs = {
-            size: timed(lambda: padded(peer, rows, size, device), device, seconds / 3)  # noqa: B023 (called at once)
+            (kind, size): attempt(lambda: padded(peer, rows, size, device), device, seconds / 3)  # noqa: B023 (at once)
+            for kind, peer in peers.items()
             for size in PEER_BATCHES
         }
-        best = min(theirs, key=lambda size: theirs[size])
+        best = min(theirs, key=lambda way: theirs[way])
+        lengths = [length(random) for _ in range(budget // 64)]
         found["ids"][name] = {
             "tokens_per_s": tokens / ours,
             "tflops": flops / ours / 1e12,
-            "transformers_tokens_per_s": tokens / theirs[best],
-            "transformers_batch": best,
+            "attention_tflops": attention(shape, lengths, device, dtype, seconds / 5),
+            "peer_tokens_per_s": tokens / theirs[best],
+            "peer": f"{best[0]}, batches of {best[1]}",
+            "peers": {f"{kind}, {size}": tokens / taken for (kind, size), taken in theirs.items()},
         }
     found["text"] = of_text(extractor, work, model, device, dtype, seconds)
     return found
+
+
+def made_peers(model: Path, device: torch.device, dtype: str) -> tuple[dict[str, torch.nn.Module], str]:
+    """transformers' encoder as it is and compiled, and why it could not be compiled, if it could not."""
+    plain = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype), add_pooling_layer=False).to(device).eval()
+    if device.type != "cuda":
+        return {"transformers": plain}, "torch.compile is tried on CUDA only"
+    compiled = torch.compile(plain, dynamic=True)
+    try:
+        padded(compiled, [np.full(9, 7, np.int32)] * 3, 2, device)
+    except Exception as error:  # its backends raise what they like
+        return {"transformers": plain}, f"torch.compile failed: {' '.join(str(error).split())[:200]}"
+    return {"transformers": plain, "transformers compiled": compiled}, "yes"
+
+
+def attempt(call: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """As :func:`timed`; without end for a peer that fails, of which the reason is printed."""
+    try:
+        return timed(call, device, seconds)
+    except Exception as error:  # of torch.compile's backends, or too little memory
+        print(f"A peer failed: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+        return math.inf
+
+
+def attention(shape: Shape, lengths: Sequence[int], device: torch.device, dtype: str, seconds: float) -> float:
+    """TFLOP/s of one layer's attention alone, on packed documents."""
+    _, packing = pack([np.zeros(length, np.int32) for length in sorted(lengths, reverse=True)], device)
+    made = torch.randn(packing.rows, 3, shape.heads, shape.hidden // shape.heads, device=device)
+    query, key, value = made.to(getattr(torch, dtype)).unbind(1)
+    flops = 4 * shape.hidden * sum(length**2 for length in lengths)
+    return flops / timed(lambda: packed_attention(query, key, value, packing), device, seconds) / 1e12
 
 
 def of_text(
@@ -125,18 +172,24 @@ def of_text(
         "extractor_documents_per_s": count / timed(lambda: extracted(extractor, texts), device, seconds),
     }
     try:
+        devices = run_devices(device)
         summary, _ = penstock_run(
             write_corpus(work / "gpu.jsonl", texts),
             work / "gpu",
             model,
             dtype,
             max(64, count // 4),
-            devices="cuda:0" if device.type == "cuda" else "cpu",
+            devices=devices,
         )
         found["run_documents_per_s"] = summary["documents_per_second"]
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, IndexError) as error:
         found["run_not_measured"] = " ".join(str(error).split())[-200:]
     return found
+
+
+def run_devices(device: torch.device) -> str:
+    """What `penstock run --devices` calls it."""
+    return visible_gpus()[device.index or 0].uuid if device.type == "cuda" else "cpu"
 
 
 def made_extractor(model: Path, device: torch.device, dtype: str) -> Extractor:
@@ -169,7 +222,7 @@ def padded(peer: torch.nn.Module, rows: Rows, size: int, device: torch.device) -
         mask = np.zeros_like(ids)
         for number, row in enumerate(part):
             ids[number, : len(row)], mask[number, : len(row)] = row, 1
-        peer(torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device))
+        peer(on_device(ids, device), attention_mask=on_device(mask, device))
 
 
 def by_budget(rows: Rows, budget: int) -> list[Rows]:
@@ -221,34 +274,6 @@ def timed(call: Callable[[], object], device: torch.device, seconds: float) -> f
         _wait(device)
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken)
-
-
-def table(results: dict[str, Any]) -> str:
-    """What was measured, for a page."""
-    versions = results["machine"]["versions"]
-    lines = [
-        f"{results['machine']['device']}, torch {versions['torch']}, transformers {versions['transformers']}, "
-        f"{results['dtype']}; a large product reaches {results['limit_tflops']:.1f} TFLOP/s. "
-        f"Checks: {results['checks']}",
-        "",
-        "| shape | documents | tokens/s | TFLOP/s | of the large product | of the layer's | over transformers |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, shape in results["shapes"].items():
-        for kind, found in shape["ids"].items():
-            lines.append(
-                f"| {name} | {kind} | {found['tokens_per_s']:,.0f} | {found['tflops']:.1f} | "
-                f"{found['tflops'] / results['limit_tflops']:.2f} | {found['tflops'] / shape['layer_tflops']:.2f} | "
-                f"{found['tokens_per_s'] / found['transformers_tokens_per_s']:.2f} "
-                f"(batches of {found['transformers_batch']}) |"
-            )
-    lines += ["", "| shape | text → Arrow, documents/s | text → Parquet | ratio |", "|---|---|---|---|"]
-    for name, shape in results["shapes"].items():
-        text = shape["text"]
-        there = text.get("run_documents_per_s")
-        ratio = f"{there:,.1f} | {there / text['extractor_documents_per_s']:.2f}" if there else "not measured | –"
-        lines.append(f"| {name} | {text['extractor_documents_per_s']:,.1f} | {ratio} |")
-    return "\n".join(lines)
 
 
 def _name(device: torch.device) -> str:

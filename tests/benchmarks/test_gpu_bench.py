@@ -31,7 +31,9 @@ def test_it_measures_everything_and_prints_a_table(tmp_path: Path) -> None:
     shape = found["shapes"]["tiny"]
     assert "skipped" in found["checks"] or "passed" in found["checks"]
     for kind in shape["ids"].values():
-        assert all(math.isfinite(number) and number > 0 for number in kind.values())
+        rates = [value for value in kind.values() if isinstance(value, float)] + [*kind["peers"].values()]
+        assert len(rates) >= 4 + 3
+        assert all(math.isfinite(number) and number > 0 for number in rates)
     assert shape["text"]["extractor_documents_per_s"] > 0
     assert shape["text"]["run_documents_per_s"] > 0
     lines = done.stdout.splitlines()

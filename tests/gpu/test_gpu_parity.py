@@ -12,16 +12,10 @@ import torch
 
 from pipelines.documents import Batch, Document, Origin
 from pipelines.extract import Extractor
-from pipelines.roberta.attention import _by_runs, _has_varlen_kernel, packed_attention
+from pipelines.roberta.attention import _by_runs, _has_varlen_kernel, first_attention, packed_attention
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.packing import pack
 from pipelines.spec import CorpusSpec, Dtype, Pooling, RunSpec, embedding_feature, labels_feature
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _device() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
 
 
 def extracted(model: Path, classifier: Path, texts: list[str], device: str, dtype: Dtype) -> pa.Table:
@@ -58,6 +52,28 @@ def test_half_precision_stays_close(dtype: Dtype, tiny_model: Path, tiny_classif
     same = np.array(exact["label"].to_pylist()) == np.array(half["label"].to_pylist())
     assert clear.any()
     assert same[clear].all()
+
+
+@pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16, Dtype.FLOAT16])
+def test_a_last_layer_for_first_tokens_alone_is_that_of_all(dtype: Dtype, tiny_model: Path, texts: list[str]) -> None:
+    model, made = find(str(tiny_model)), []
+    for poolings in ((Pooling.CLS,), (Pooling.CLS, Pooling.MEAN)):
+        features = tuple(embedding_feature(model, pooling, name=str(pooling)) for pooling in poolings)
+        spec = RunSpec(CorpusSpec(()), model, features, 100, dtype, 512)
+        documents = [Document(str(n), text, None, Origin("memory", n, 0)) for n, text in enumerate(texts)]
+        made.append(vectors(Extractor(spec, device="cuda").extract(Batch(0, 0, [*documents])).table, "embedding_cls"))
+    assert np.abs(made[0] - made[1]).max() <= (1e-4 if dtype is Dtype.FLOAT32 else 5e-2)
+
+
+@pytest.mark.parametrize("heads", [(12, 64), (4, 20)], ids=["kernel", "no kernel"])
+def test_attention_of_first_tokens_is_that_of_all(heads: tuple[int, int]) -> None:
+    _, packing = pack([np.zeros(length, np.int32) for length in (512, 70, 70, 3, 1)], torch.device("cuda"))
+    torch.manual_seed(0)
+    query, key, value = torch.randn(packing.rows, 3, *heads, device="cuda", dtype=torch.bfloat16).unbind(1)
+    starts = packing.cu_seqlens[:-1]
+    assert _has_varlen_kernel(query) == (heads[1] % 8 == 0)
+    alone = first_attention(query[starts], key, value, packing)
+    assert torch.allclose(alone, packed_attention(query, key, value, packing)[starts], atol=2e-2)
 
 
 @pytest.mark.parametrize("lengths", [(1,), (512, 511, 3, 1), (7,) * 300, tuple(range(200, 0, -1))], ids=len)

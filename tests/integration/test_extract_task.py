@@ -20,8 +20,9 @@ from pipelines.extract import Progress
 from pipelines.parts.cancellation import put_cancellation
 from pipelines.parts.run_document import RunDocument
 from pipelines.parts.sink import PartMeta, read_footer
-from tasks import extract
+from tasks import extract, job
 from tasks.keys import EXTRACT_TASK
+from tasks.ledger import Ledger
 from tasks.runs import open_run
 
 Commit = Callable[..., None]
@@ -59,6 +60,31 @@ def test_the_lease_is_held_and_renewed_while_at_work(app: Celery, run: Run, work
     worker.before = watch
     deliver(app, run)
     assert 0 < seen[0] < seen[1]
+
+
+def test_however_quick_micro_batches_are_a_lease_is_renewed_now_and_then(
+    app: Celery, run: Run, worker: WorkerResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, renewals, counts = Ledger.renew, [], []
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        renewals.append(1)
+        return renew(*arguments, **more)
+
+    def many(batch: Batch, progress: Progress) -> None:
+        before = len(renewals)
+        for _ in range(30):
+            progress(1, 1)
+        counts.append(len(renewals) - before)
+
+    monkeypatch.setattr(Ledger, "renew", counted)
+    monkeypatch.setattr(job, "RENEWAL_PAUSE_S", 60.0)
+    monkeypatch.setattr(job, "RENEWALS", 1)
+    worker.before = many
+    deliver(app, run)
+    monkeypatch.setattr(job, "RENEWAL_PAUSE_S", 0.0)
+    deliver(app, run, 1)
+    assert counts == [1, 30]
 
 
 def test_the_task_ends_before_the_commit_and_the_batch_is_leased_until_it_is_closed(

@@ -113,6 +113,29 @@ def test_whether_products_differ_is_tried_out() -> None:
     assert torch.equal(found(rows)[7:9], found(rows[7:9]))
 
 
+class Threaded(PlainLinear):
+    """Its last bits tell how many threads there were."""
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[:, :8] + torch.get_num_threads() * 1e-3
+
+
+def test_products_that_differ_with_their_threads_are_computed_by_one(threads: Callable[[int], None]) -> None:
+    def threaded(weight: torch.Tensor, bias: torch.Tensor) -> PlainLinear:
+        return Threaded(weight, bias, dtype=torch.float32, device=CPU, activation="gelu")
+
+    rows, made = torch.randn(300, 16), {}
+    for count in (1, 2):
+        threads(count)
+        made[count] = invariant_form(threaded, torch.float32, CPU)(torch.randn(8, 16), torch.randn(8))
+    assert made[1].piece_rows is None  # type: ignore[attr-defined]  # it is invariant's own
+    assert made[2].piece_rows  # type: ignore[attr-defined]
+    of_two = made[2](rows)
+    assert torch.get_num_threads() == 2
+    threads(1)
+    assert torch.equal(made[1](rows), of_two)
+
+
 def test_one_row_is_computed_as_many_are() -> None:
     torch.manual_seed(0)
     form = invariant_form(linear_form(Dtype.FLOAT32, torch.float32, CPU, "gelu"), torch.float32, CPU)

@@ -122,7 +122,6 @@ def test_what_is_under_way_is_in_hand_too(
     assert set(tokenise[1]) == set(range(16 + 32))  # the second chunk, while the device has the first
     assert slow_device
     assert stages[-1] == ("", ())
-    assert all(len(set(documents)) == len(documents) for _, documents in stages)
 
 
 def test_suspects_are_computed_apart_even_then(extractor: Extractor, batch: Batch, slow_device: list[int]) -> None:
@@ -141,7 +140,7 @@ def test_suspects_are_computed_apart_even_then(extractor: Extractor, batch: Batc
 def test_what_fails_behind_the_callers_back_costs_one_document(
     extractor: Extractor, batch: Batch, slow_device: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launched: dict[int, tuple[int, ...]] = {}
+    launched: dict[int, Any] = {}
     put, values = device_queue.DeviceQueue.put, Fetch.values
 
     def begun(self: device_queue.DeviceQueue, one: device_queue.Launched) -> None:
@@ -172,3 +171,34 @@ def test_a_device_that_is_lost_behind_the_callers_back_ends_the_process(
     with pytest.raises(ProcessError, match="The device is lost"):
         extractor.extract(batch)
     assert slow_device == []
+
+
+class Broken:
+    """An event of a device that is lost: CUDA says so to everybody who asks for anything."""
+
+    def query(self) -> bool:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+
+    def synchronize(self) -> None:
+        self.query()
+
+
+def test_a_device_that_is_lost_while_nobody_waits_ends_the_process_too(
+    extractor: Extractor, batch: Batch, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Fetch.__init__
+
+    def begun(self: Fetch, computed: Any) -> None:
+        begin(self, computed)
+        self._event = Broken()
+
+    monkeypatch.setattr(Fetch, "__init__", begun)
+    with pytest.raises(ProcessError, match="The device is lost"):
+        extractor.extract(batch)
+
+
+def test_on_cuda_micro_batches_are_cut_by_tokens(extractor: Extractor) -> None:
+    lengths, config = np.array([512, 64]), extractor._forwards[0].encoder.config
+    assert (extractor._costs(lengths, config) > lengths).all()
+    extractor._device = torch.device("cuda")
+    assert np.array_equal(extractor._costs(lengths, config), lengths)

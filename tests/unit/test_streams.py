@@ -100,12 +100,12 @@ def test_streams_change_nothing_and_have_a_core_each(
         assert later.submit(torch.get_num_threads).result() == threads, "nor are those of threads to come theirs"
 
 
-def test_all_cores_are_used_by_as_many_streams_as_may_be() -> None:
-    assert [shared_out(cores) for cores in (1, 2, 8, 11, 12, 64)] == [(1, 1), (2, 1), (8, 1), (1, 11), (6, 2), (8, 8)]
+def test_cores_are_used_by_as_many_streams_as_is_fastest() -> None:
+    assert [shared_out(cores) for cores in (1, 2, 8, 11, 12, 64)] == [(1, 1), (2, 1), (8, 1), (5, 2), (6, 2), (8, 8)]
     for cores in range(1, 200):
         count, each = shared_out(cores)
-        assert count * each == cores
-        assert 1 <= count <= MOST_STREAMS
+        assert 0.88 * cores <= count * each <= cores
+        assert min(cores, 4) <= count <= MOST_STREAMS
 
 
 def test_a_document_that_fails_in_a_stream_costs_itself_alone(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pipelines import calibration
 from pipelines.batching import LEAST_TOKEN_BUDGET, lowered_budget
 from pipelines.calibration import CPU_CANDIDATES, TIME_LIMIT_S, calibrate, candidates, choose
 from pipelines.documents import Batch, Document, Origin
@@ -119,6 +121,25 @@ def test_a_shallow_encoder_is_the_same_in_two_layers(tiny_model: Path) -> None:
     whole, shallow = encoder.forward([row]).first(), encoder.shallow().forward([row]).first()
     assert torch.equal(whole, shallow)  # the tiny model has no more
     assert candidates(torch.device("cpu")) == CPU_CANDIDATES
+
+
+def test_loading_cudas_kernels_does_not_count(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pass takes long, whatever its size; without one before them larger budgets would not be tried."""
+    encoder = Encoder.load(find(str(tiny_model)), torch.device("cpu"), Dtype.FLOAT32)
+    encoder.device = torch.device("cuda")
+    sizes: list[int] = []
+
+    def pass_s(_: Encoder, rows: Any) -> float:
+        sizes.append(sum(map(len, rows)))
+        return 2.0 if len(sizes) == 1 else 1e-4 + sizes[-1] * 1e-7
+
+    monkeypatch.setattr(calibration, "_pass_s", pass_s)
+    monkeypatch.setattr(calibration, "_has_room", lambda _: True)
+    multi_processors = SimpleNamespace(multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: multi_processors)
+    assert candidates(encoder.device) == (4224, 8448, 16_896, 33_792, 67_584)
+    assert calibrate(encoder) == 16_896
+    assert len(sizes) == 1 + 3 * 5
 
 
 def test_of_equal_rates_the_smaller_budget_is_chosen() -> None:

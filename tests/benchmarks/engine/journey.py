@@ -12,7 +12,6 @@ from typing import Any
 
 from benchmarks.engine.levels import Level
 from benchmarks.engine.match import say
-from benchmarks.engine.models import TINY
 from benchmarks.engine.seat import Seat
 from benchmarks.engine.texts import Corpus, load
 from benchmarks.engine.tuning import STEP
@@ -46,23 +45,33 @@ def through_redis(
         "dtype": dtype,
         **{f"{name}_documents_per_s": [round(value, 3) for value in values] for name, values in rates.items()},
         "ratios": [round(run / bare, 4) for run, bare in zip(rates["run"], rates["engine"], strict=True)],
-        "memory": _memory(model, dtype, max(peaks), seat.peak_bytes()),
+        "memory": _memory(model, dtype, max(peaks)) | {"engine_peak_bytes": seat.peak_bytes()},
     }
 
 
-def token_costs(models: Path, work: Path, data: Path | None, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
+def token_costs(model: Path, work: Path, data: Path | None, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
     """Microseconds per token of runs of more and more documents with the tiny model, by the clock and of CPU."""
     corpus, points = load("very_short", data), []
     for size in sizes:
         file = write_corpus(work / "scale.jsonl", corpus.first(size))
-        summary, cpu_s = penstock_run(file, work / "scale", models, "float32", 4096)
+        summary, cpu_s = penstock_run(file, work / "scale", model, "float32", 4096)
         tokens = summary["tokens_used"]
         point = {"documents": size, "tokens": tokens, "seconds": summary["seconds"], "cpu_s": round(cpu_s, 2)}
         points.append(
             point | {"us_per_token": summary["seconds"] / tokens * 1e6, "cpu_us_per_token": cpu_s / tokens * 1e6}
         )
         say(f"  {points[-1]}")
-    return {"shape": TINY.name, "points": points}
+    return {"points": points}
+
+
+def memory(model: Path, work: Path, data: Path | None, documents: int = 480) -> dict[str, Any]:
+    """The peak of a worker's child in a whole run in each number format."""
+    file, formats = write_corpus(work / "memory.jsonl", load("short", data).first(documents)), {}
+    for dtype in BYTES:
+        summary, _ = penstock_run(file, work / "memory", model, dtype, documents // 4)
+        formats[dtype] = _memory(model, dtype, max(worker["peak_rss_bytes"] for worker in summary["workers"]))
+        say(f"  {dtype}: {formats[dtype]}")
+    return {"documents": documents, "formats": formats}
 
 
 def penstock_run(
@@ -90,13 +99,12 @@ def write_corpus(path: Path, texts: list[str]) -> Path:
     return path
 
 
-def _memory(model: Path, dtype: str, worker: int, engine: int) -> dict[str, Any]:
+def _memory(model: Path, dtype: str, worker: int) -> dict[str, Any]:
     stored = (model / "model.safetensors").stat().st_size
     return {
         "safetensors_bytes": stored,
         "as_computed_bytes": stored * BYTES[dtype] // 4,
         "worker_peak_bytes": worker,
-        "engine_peak_bytes": engine,
     }
 
 

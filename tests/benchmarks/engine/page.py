@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.engine.journey import SIZES
 from benchmarks.engine.texts import NAMES
+from benchmarks.gpu_table import table
 
 BUSY = 0.25
 """Processes per core that ran before the benchmark did; above it the page warns."""
@@ -35,10 +36,13 @@ BENCH_FLAGS=--quick` gives a first look in a few minutes, in `.bench/benchmarks.
 - how far the vectors of each are from those of transformers in fp32;
 - `penstock run` through Redis against the engine alone, and the peak memory of its worker;
 - an embedding, two further poolings and three classifiers against the embedding alone;
-- the tokenizer against the library's fastest call;
-- with `BENCH_FLAGS=--scale` what a token costs in runs of 10,000 to 1,000,000 documents.
+- the tokenizer against the library's fastest call.
 
-GPUs are not part of it: `PYTHONPATH=tests python -m benchmarks.gpu` checks and times one in one call."""
+What takes longer is added afterwards: `BENCH_FLAGS="--add token_cost"` what a token costs in runs of 10,000 to
+1,000,000 documents, `BENCH_FLAGS="--add memory"` a worker's peak memory in each number format.
+
+GPUs are not part of it: `PYTHONPATH=tests python -m benchmarks.gpu --out gpu.json` checks and times one in one call,
+and `BENCH_FLAGS="--gpu gpu.json"` adds that."""
 
 
 SHOWN = {
@@ -94,6 +98,7 @@ def page(results: dict[str, Any], plots: Sequence[str]) -> str:
             [(name, f"{c['min']:.5f}", f"{c['mean']:.5f}") for name, c in results["agreement"]["cosines"].items()],
         ),
         *_rest(results),
+        *(["## On a GPU", table(results["gpu"])] if results.get("gpu") else []),
         "## How each was tuned",
         _table(("contestant", "how"), [(name, about["how"]) for name, about in results["contestants"].items()]),
         "## Not measured",
@@ -190,16 +195,33 @@ def _rest(results: dict[str, Any]) -> list[str]:
         "Texts per second as a multiple of those of `encode_batch_fast` alone on all cores, round by round: "
         f"{_series(tokenizer['ratios'], 3)}; the ids are {'the same' if tokenizer['same_ids'] else 'NOT the same'}.",
     ]
-    if results["token_cost"]:
+    if results.get("memory"):
+        rows = [
+            (dtype, _mb(one["as_computed_bytes"]), _mb(one["worker_peak_bytes"]))
+            for dtype, one in results["memory"]["formats"].items()
+        ]
+        found += [
+            "## Memory of a worker's child in each number format",
+            f"{results['memory']['documents']:,} documents of the first corpus, {results['memory']['shape']} shape; "
+            f"{_added(results['memory'])}",
+            _table(("format", "the safetensors file as computed", "peak"), rows),
+        ]
+    if results.get("token_cost"):
         rows = [
             (f"{point['documents']:,}", f"{point['us_per_token']:.3f}", f"{point['cpu_us_per_token']:.3f}")
             for point in results["token_cost"]["points"]
         ]
         found += [
             f"## What a token costs, {results['token_cost']['shape']} model",
+            f"Whole runs through Redis over the very short texts, again and again; {_added(results['token_cost'])}",
             _table(("documents", "microseconds per token", "of CPU, all processes"), rows),
         ]
     return found
+
+
+def _added(part: dict[str, Any]) -> str:
+    """When and where something was measured that is added to a run."""
+    return f"measured by itself, {part['started']}, {part['cpu']}, load average {part['load'][0]:g} before it."
 
 
 def _absent(results: dict[str, Any]) -> Iterable[str]:
@@ -207,10 +229,13 @@ def _absent(results: dict[str, Any]) -> Iterable[str]:
     lines += [f"- The {name.replace('_', ' ')} texts." for name in NAMES if name not in results["matches"]]
     if results["large"] is None:
         lines.append("- The roberta-large shape.")
-    if not results["token_cost"]:
-        lines.append(f"- The cost per token from {SIZES[0]:,} to {SIZES[-1]:,} documents (`--scale`).")
+    if not results.get("token_cost"):
+        lines.append(f"- The cost per token from {SIZES[0]:,} to {SIZES[-1]:,} documents (`--add token_cost`).")
+    if not results.get("gpu"):
+        lines.append(
+            "- GPUs: `PYTHONPATH=tests python -m benchmarks.gpu` is for machines that have one; none was at hand."
+        )
     lines += [
-        "- GPUs: `PYTHONPATH=tests python -m benchmarks.gpu` is for machines that have one; none was at hand.",
         "- Trained weights: cosines of random ones say that the same is computed, not what rounding does to labels: "
         "that is in [int8.md](int8.md).",
         "- transformers with torch.compile; sentence-transformers' own ONNX and OpenVINO backends.",
