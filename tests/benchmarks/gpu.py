@@ -173,7 +173,7 @@ def of_text(
     }
     try:
         devices = run_devices(device)
-        summary, _ = penstock_run(
+        summary = penstock_run(
             write_corpus(work / "gpu.jsonl", texts),
             work / "gpu",
             model,

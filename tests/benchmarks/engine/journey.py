@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def through_redis(
     peaks = []
     for number in range(level.journey_rounds):
         rates["engine"].append(count / seat.call("embed", texts, batch).seconds)
-        summary, _ = penstock_run(file, work / "journey", model, dtype, batch)
+        summary = penstock_run(file, work / "journey", model, dtype, batch)
         rates["run"].append(summary["documents_per_second"])
         rates["command"].append(count / summary["seconds_total"])
         peaks += [worker["peak_rss_bytes"] for worker in summary["workers"]]
@@ -49,46 +49,55 @@ def through_redis(
     }
 
 
-def token_costs(model: Path, work: Path, data: Path | None, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
-    """Microseconds per token of runs of more and more documents with the tiny model, by the clock and of CPU."""
-    corpus, points = load("very_short", data), []
-    for size in sizes:
-        file = write_corpus(work / "scale.jsonl", corpus.first(size))
-        summary, cpu_s = penstock_run(file, work / "scale", model, "float32", 4096)
-        tokens = summary["tokens_used"]
-        point = {"documents": size, "tokens": tokens, "seconds": summary["seconds"], "cpu_s": round(cpu_s, 2)}
-        points.append(
-            point | {"us_per_token": summary["seconds"] / tokens * 1e6, "cpu_us_per_token": cpu_s / tokens * 1e6}
-        )
-        say(f"  {points[-1]}")
-    return {"points": points}
+def token_costs(
+    model: Path, work: Path, data: Path | None, sizes: tuple[int, ...] = SIZES, rounds: int = 3
+) -> dict[str, Any]:
+    """Microseconds per token of runs of more and more documents with a tiny model, by the clock; the sizes in turn."""
+    corpus = load("very_short", data)
+    files = {size: write_corpus(work / f"scale-{size}.jsonl", corpus.first(size)) for size in sizes}
+    tokens, taken_s = dict[int, int](), {size: list[float]() for size in sizes}
+    for number in range(rounds):
+        for size in sizes if number % 2 == 0 else sizes[::-1]:
+            summary = penstock_run(files[size], work / "scale", model, "float32", 4096)
+            tokens[size] = summary["tokens_used"]
+            taken_s[size].append(round(summary["seconds"], 3))
+            say(f"  {size:,} documents: {taken_s[size][-1]} s")
+    return {
+        "points": [
+            {
+                "documents": size,
+                "tokens": tokens[size],
+                "seconds": taken_s[size],
+                "us_per_token": statistics.median(taken_s[size]) / tokens[size] * 1e6,
+            }
+            for size in sizes
+        ]
+    }
 
 
 def memory(model: Path, work: Path, data: Path | None, documents: int = 480) -> dict[str, Any]:
     """The peak of a worker's child in a whole run in each number format."""
     file, formats = write_corpus(work / "memory.jsonl", load("short", data).first(documents)), {}
     for dtype in BYTES:
-        summary, _ = penstock_run(file, work / "memory", model, dtype, documents // 4)
+        summary = penstock_run(file, work / "memory", model, dtype, documents // 4)
         formats[dtype] = _memory(model, dtype, max(worker["peak_rss_bytes"] for worker in summary["workers"]))
         say(f"  {dtype}: {formats[dtype]}")
     return {"documents": documents, "formats": formats}
 
 
-def penstock_run(
-    file: Path, out: Path, model: Path, dtype: str, batch: int, devices: str = "cpu"
-) -> tuple[dict[str, Any], float]:
-    """The summary of a whole run in a command of its own, and the CPU seconds of all its processes."""
+def penstock_run(file: Path, out: Path, model: Path, dtype: str, batch: int, devices: str = "cpu") -> dict[str, Any]:
+    """The summary of a whole run in a command of its own."""
     shutil.rmtree(out, ignore_errors=True)
     command = [
         *(sys.executable, "-m", "worker", "run", file, "--out", out, "--model", model, "--dtype", dtype),
         *("--batch-docs", batch, "--devices", devices, "--proof", 0, "--json"),
     ]
-    before = _cpu_of_children()
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"penstock run ended with {done.returncode}: {(done.stdout + done.stderr)[-800:]}")
     shutil.rmtree(out)
-    return json.loads(done.stdout), _cpu_of_children() - before
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def write_corpus(path: Path, texts: list[str]) -> Path:
@@ -106,8 +115,3 @@ def _memory(model: Path, dtype: str, worker: int) -> dict[str, Any]:
         "as_computed_bytes": stored * BYTES[dtype] // 4,
         "worker_peak_bytes": worker,
     }
-
-
-def _cpu_of_children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
