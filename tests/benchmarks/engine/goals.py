@@ -116,11 +116,13 @@ def on_h200(results: dict[str, Any]) -> list[tuple[str, float | None, float]]:
 
 
 def unevenness(results: dict[str, Any]) -> float | None:
-    """How much more a token cost at one size of a run than at another."""
+    """How much more a token cost at one size of a run than at another; sizes are compared round by round."""
     if not results.get("token_cost"):
         return None
-    costs = [point["us_per_token"] for point in results["token_cost"]["points"]]
-    return float(max(costs) / min(costs) - 1)
+    costs = [[seconds / point["tokens"] for seconds in point["seconds"]] for point in results["token_cost"]["points"]]
+    middle = costs[len(costs) // 2]
+    ratios = [statistics.median(one / other for one, other in zip(cost, middle, strict=True)) for cost in costs]
+    return float(max(ratios) / min(ratios) - 1)
 
 
 _VERDICTS: dict[bool | None, dict[str, str]] = {

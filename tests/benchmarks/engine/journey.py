@@ -52,13 +52,16 @@ def through_redis(
 def token_costs(
     model: Path, work: Path, data: Path | None, sizes: tuple[int, ...] = SIZES, rounds: int = 3
 ) -> dict[str, Any]:
-    """Microseconds per token of runs of more and more documents with a tiny model, by the clock; the sizes in turn."""
+    """Microseconds per token of runs of more and more documents with a tiny model, by the clock; the sizes in turn.
+
+    Batches have a CPU's default size. Larger ones would make small runs dear: their last one is written alone.
+    """
     corpus = load("very_short", data)
     files = {size: write_corpus(work / f"scale-{size}.jsonl", corpus.first(size)) for size in sizes}
     tokens, taken_s = dict[int, int](), {size: list[float]() for size in sizes}
     for number in range(rounds):
         for size in sizes if number % 2 == 0 else sizes[::-1]:
-            summary = penstock_run(files[size], work / "scale", model, "float32", 4096)
+            summary = penstock_run(files[size], work / "scale", model, "float32", BATCH)
             tokens[size] = summary["tokens_used"]
             taken_s[size].append(round(summary["seconds"], 3))
             say(f"  {size:,} documents: {taken_s[size][-1]} s")
