@@ -26,6 +26,7 @@ from benchmarks.engine.machine import machine
 from benchmarks.small_classifier import Recipe, train
 from transformers import RobertaTokenizer
 
+from pipelines.calibration import CPU_CANDIDATES
 from pipelines.corpus import open_corpus
 from pipelines.documents import Batch
 from pipelines.extract import Extractor
@@ -36,7 +37,8 @@ from worker.cli.run import run
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORMATS = (Dtype.FLOAT32, Dtype.BFLOAT16, Dtype.INT8)
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = CPU_CANDIDATES[-1]
+"""The largest that is tried on a CPU: the more documents share a scale of int8, the coarser it may be."""
 FLAGS = "--embed mean --classify self"
 
 

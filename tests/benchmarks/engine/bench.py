@@ -67,11 +67,11 @@ def main() -> None:
 def measure_alone(name: str, work: Path, data: Path | None) -> dict[str, Any]:
     """One of the parts that are added to the results of a run."""
     shape, part = ADDED[name]
-    work, before = work / ("real" if data else "made-up"), load()
+    work, before, begun = work / ("real" if data else "made-up"), load(), _now()
     work.mkdir(parents=True, exist_ok=True)
     model, _ = models.make_models(shape, work / "models", data)
     found = part(model, work, data)
-    return {"shape": shape.name, "started": _now(), "cpu": machine()["cpu"], "load": before, **found}
+    return {"shape": shape.name, "started": begun, "cpu": machine()["cpu"], "load": before, **found}
 
 
 def measure(level: Level, work: Path, data: Path | None) -> dict[str, Any]:
