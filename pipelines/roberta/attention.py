@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from inspect import signature
-from typing import Any
-
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch calls it so)
 
@@ -72,16 +67,12 @@ def _varlen(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    # Of what follows the seven positional arguments, little is alike in torch 2.11, 2.12 and 2.13.
-    attended = varlen_attn(query, key, value, *offsets, *longest, **_unsplit(varlen_attn))
+    # Only the seven positional arguments: what follows them differs between torch 2.11, 2.12 and 2.13. Bits do not depend
+    # on the documents beside one: torch's flash attention 2 splits keys only where they are paged or heads are grouped
+    # (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp at 03b7c19, mha_varlen_fwd).
+    attended = varlen_attn(query, key, value, *offsets, *longest)
     assert isinstance(attended, torch.Tensor), "varlen_attn returned more than its output: this is a bug"
     return attended
-
-
-@cache
-def _unsplit(kernel: Callable[..., object]) -> dict[str, Any]:
-    """Keys of one document in one piece: pieces would depend on the longest document beside it, and so would bits."""
-    return {"num_splits": 1} if "num_splits" in signature(kernel).parameters else {}
 
 
 def _by_runs(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
