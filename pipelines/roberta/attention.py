@@ -67,9 +67,9 @@ def _varlen(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    # Only the seven positional arguments: what follows them differs between torch 2.11, 2.12 and 2.13. Bits do not depend
-    # on the documents beside one: torch's flash attention 2 splits keys only where they are paged or heads are grouped
-    # (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp at 03b7c19, mha_varlen_fwd).
+    # Only the seven positional arguments: what follows them differs between torch 2.11, 2.12 and 2.13. Bits do not
+    # depend on the documents beside one: torch's flash attention 2 splits keys only where they are paged or heads are
+    # grouped (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp at 03b7c19, mha_varlen_fwd).
     attended = varlen_attn(query, key, value, *offsets, *longest)
     assert isinstance(attended, torch.Tensor), "varlen_attn returned more than its output: this is a bug"
     return attended
