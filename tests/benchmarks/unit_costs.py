@@ -173,7 +173,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.jsonl"
         write_corpus(path, given.documents)
-        stations = Stations(discover([str(path)], CorpusOptions()), Store(Path(folder) / "out"), given.batch_docs)
+        store = Store(Path(folder) / "out")
+        store.create()
+        stations = Stations(discover([str(path)], CorpusOptions()), store, given.batch_docs)
         times: dict[str, list[float]] = {name: [] for name in STATIONS}
         for _ in range(given.repeat):
             for name in STATIONS:
