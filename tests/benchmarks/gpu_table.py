@@ -19,11 +19,12 @@ def table(results: dict[str, Any]) -> str:
     ]
     for name, shape in results["shapes"].items():
         for kind, found in shape["ids"].items():
+            peer = found["peer_tokens_per_s"]
+            over = f"{found['tokens_per_s'] / peer:.2f} ({found['peer']})" if peer else "every peer failed"
             lines.append(
                 f"| {name} | {kind} | {found['tokens_per_s']:,.0f} | {found['tflops']:.1f} | "
                 f"{found['tflops'] / results['limit_tflops']:.2f} | {found['tflops'] / shape['layer_tflops']:.2f} | "
-                f"{found['attention_tflops']:.1f} | "
-                f"{found['tokens_per_s'] / found['peer_tokens_per_s']:.2f} ({found['peer']}) |"
+                f"{found['attention_tflops']:.1f} | {over} |"
             )
     compiled = {name: shape["compiled"] for name, shape in results["shapes"].items()}
     lines += ["", "Compiled peers: " + "; ".join(f"{name}: {said}" for name, said in compiled.items()) + "."]

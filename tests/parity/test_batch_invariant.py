@@ -129,7 +129,7 @@ def test_products_that_differ_with_their_threads_are_computed_by_one(threads: Ca
         threads(count)
         made[count] = invariant_form(threaded, torch.float32, CPU)(torch.randn(8, 16), torch.randn(8))
     assert made[1].piece_rows is None  # type: ignore[attr-defined]  # it is invariant's own
-    assert made[2].piece_rows  # type: ignore[attr-defined]
+    assert made[2].piece_rows  # type: ignore[attr-defined]  # it is invariant's own
     of_two = made[2](rows)
     assert torch.get_num_threads() == 2
     threads(1)
