@@ -27,8 +27,16 @@ from tasks.reference import BY_REFERENCE, is_sent_by_reference
 from tasks.transport import Bodies, encode
 
 
+class NotRunningError(InfrastructureError):
+    """The run has ended in Redis, or Redis has forgotten it: nothing is put in flight."""
+
+
 class Publisher:
-    """Publishes the batches of one run. Raises InfrastructureError when Redis cannot be reached or refuses."""
+    """Publishes the batches of one run.
+
+    Raises InfrastructureError when Redis cannot be reached or refuses, NotRunningError where the run does not run
+    there (any more): whoever leads it looks why.
+    """
 
     def __init__(
         self,
@@ -47,14 +55,12 @@ class Publisher:
     def publish(self, batch: Batch) -> None:
         """Put a batch in flight."""
         body = encode(batch, self.keep)
-        self.bodies.put(batch.number, body)
-        self._announce(batch.number, len(body))
+        self._put(batch.number, body)
 
     def publish_planned(self, planner: Planner, entry: PlanEntry) -> None:
         """Put a batch in flight that is in the plan; its documents are read again only if they are to travel."""
         if is_sent_by_reference(entry, self.transport, planner.spec.corpus):
-            self.bodies.put(entry.batch, BY_REFERENCE)
-            self._announce(entry.batch, len(BY_REFERENCE))
+            self._put(entry.batch, BY_REFERENCE)
         else:
             self.publish(planner.read(entry))
 
@@ -66,9 +72,18 @@ class Publisher:
         self._announce(batch, size)
         return True
 
+    def _put(self, batch: int, body: bytes) -> None:
+        self.bodies.put(batch, body)
+        try:
+            self._announce(batch, len(body))
+        except NotRunningError:
+            self.bodies.drop(batch)  # nobody else would
+            raise
+
     def _announce(self, batch: int, body_bytes: int) -> None:
         # The ledger first: a message that is lost in between is found missing by the next sweeps.
-        self.ledger.publish(batch, body_bytes)
+        if not self.ledger.publish(batch, body_bytes):
+            raise NotRunningError(f"Run {self.ledger.run} does not run in this Redis now.")
         try:
             send_batch(self.app, self.ledger.run, batch)
         except kombu.exceptions.OperationalError as error:

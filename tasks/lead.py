@@ -29,7 +29,7 @@ from pipelines.proof.process import NO_PROOF, ProofOptions, Prover
 from tasks.client import memory_use, redis_faults
 from tasks.feed import Feeder, Step, Window
 from tasks.fleet import live_workers
-from tasks.flight import Publisher
+from tasks.flight import NotRunningError, Publisher
 from tasks.keys import run_key
 from tasks.ledger import Ledger
 from tasks.reconcile import Reconciler
@@ -132,14 +132,13 @@ class Leader:
         run is over.
         """
         self._check_folder()
-        if time.monotonic() - self._swept >= SWEEP_INTERVAL_S:
-            self._keep_lease()
-            self._check_state()
-            self.reconciler.sweep()
-            with self._failing_if_unfaithful():
-                self._prover.look(self.planner.plan)
-            self._swept = time.monotonic()
-        step = self.feeder.step()
+        try:
+            if time.monotonic() - self._swept >= SWEEP_INTERVAL_S:
+                self._sweep()
+            step = self.feeder.step()
+        except NotRunningError:
+            self._swept = -SWEEP_INTERVAL_S  # the next step looks why
+            return Lead.WAITING
         if step is Step.PUBLISHED:
             return Lead.WORKING
         in_flight = self.ledger.window()[0]
@@ -149,6 +148,15 @@ class Leader:
         if in_flight > 0:
             return Lead.FED
         return Lead.COMPLETE if self.planner.plan.totals() is not None else Lead.FED
+
+    def _sweep(self) -> None:
+        self._end_if_cancelled()  # before the lease: a Redis that has forgotten a cancelled run holds nothing of it
+        self._keep_lease()
+        self._check_state()
+        self.reconciler.sweep()
+        with self._failing_if_unfaithful():
+            self._prover.look(self.planner.plan)
+        self._swept = time.monotonic()
 
     def seal(self, limit: Limit, statistics: Mapping[str, int] | None = None) -> Summary | None:
         """Prove and seal the complete run; None while that takes longer than a moment (step on, then call again), and
@@ -244,19 +252,23 @@ class Leader:
                 self.ledger.set_state("failed", message)
             raise SurroundingsError(message, "Begin anew, or put the folder back and `penstock resume` it.")
 
-    def _check_state(self) -> None:
-        state = self.ledger.state()
+    def _end_if_cancelled(self) -> None:
+        state = self.ledger.state().state
         cancelled = is_cancelled(self.store, self.document.run)
-        if cancelled and state.state in ("running", "unknown"):
+        if cancelled and state in ("running", "unknown"):
             self.ledger.set_state("cancelled")  # Redis was told, and has forgotten it since
-        if cancelled or state.state == "cancelled":
+        if cancelled or state == "cancelled":
             raise CancelledError(
                 "The run was cancelled; what is committed stays.", f"`penstock resume {self.store.root}` goes on."
             )
+
+    def _check_state(self) -> None:
+        state = self.ledger.state()
         if state.state in ("failed", "paused"):
             raise RunError(state.message or "The run failed.")
-        if not self.ledger.known():
-            # Redis was emptied: make the run known again and publish from the plan.
+        if state.state == "unknown" or not self.ledger.known():
+            # Redis was emptied: make the run known again and publish from the plan; unless it was cancelled before.
+            self._end_if_cancelled()
             self.ledger.open(str(self.store.root))
             self.feeder.restart()
             return

@@ -37,8 +37,11 @@ local function stopped()
   return nil
 end
 
--- publish(batch, bytes): the batch is in flight from now on.
+-- publish(batch, bytes): the batch is in flight from now on; unless the run has ended, or was forgotten: whoever led it
+-- has to look first whether it was also cancelled.
 if step == 'publish' then
+  local s = redis.call('HGET', state, 'state')
+  if s ~= 'running' then return {'STOPPED', s or 'unknown'} end
   redis.call('ZADD', open, now, batch)
   redis.call('HSET', sizes, batch, ARGV[3])
   redis.call('SREM', due, batch)

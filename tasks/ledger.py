@@ -101,9 +101,9 @@ class Ledger:
             pipe.delete(*(run_key(self.run, part) for part in ("dead", "refusals", "attempts", "deaths", "counted")))
             pipe.execute()
 
-    def publish(self, batch: int, body_bytes: int) -> None:
-        """Count a batch into the window. Called before its message is sent."""
-        self._step("publish", batch, body_bytes)
+    def publish(self, batch: int, body_bytes: int) -> bool:
+        """Count a batch into the window, before its message is sent; False where Redis has no such run as running."""
+        return self._step("publish", batch, body_bytes)[0] == "OK"
 
     def window(self) -> tuple[int, int]:
         """Batches in flight, and the bytes of their bodies."""

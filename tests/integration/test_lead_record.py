@@ -15,6 +15,7 @@ from pipelines.parts.dead_letter import forget_dead_letters
 from pipelines.parts.limit import Limit
 from pipelines.parts.listing import read_head
 from pipelines.parts.store import Store
+from tasks import lead
 from tasks.keys import run_key
 from tasks.lead import Lead
 
@@ -34,6 +35,38 @@ def test_a_cancelled_run_is_led_no_further_whatever_redis_forgets(run: Run, lead
         leader.step()
     assert run.ledger.state().state == "cancelled"
     assert not run.ledger.known() or memory == "an older one"
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_into_a_redis_that_forgot_the_run_nothing_is_published_before_a_look(
+    app: Celery,
+    run: Run,
+    worker: WorkerResources,
+    leader_of: MakeLeader,
+    monkeypatch: pytest.MonkeyPatch,
+    cancelled: bool,
+) -> None:
+    """Emptied between two sweeps: whoever cancelled the run sees no leader there, and tidies up before it writes."""
+    run.plan()
+    leader = leader_of(plan=False)
+    leader.step()
+    assert run.in_flight() == [0, 1, 2, 3]
+    if cancelled:
+        put_cancellation(run.store, run.document.run)
+    run.client.flushall()
+    with monkeypatch.context() as context:
+        context.setattr(lead, "SWEEP_INTERVAL_S", 1e9)
+        assert leader.step() is Lead.WAITING
+        assert run.client.keys("*") == []
+        if cancelled:
+            with pytest.raises(CancelledError, match="was cancelled"):
+                leader.step()
+            assert run.client.keys("*") == [run_key(run.document.run, "state").encode()]
+            return
+        leader.step()
+        assert run.in_flight() == [0, 1, 2, 3]
+    lead_until(leader, run, app, Lead.COMPLETE)
+    assert len(run.store.list("data")) == 10
 
 
 def test_a_dead_letter_is_none_where_only_redis_says_so(

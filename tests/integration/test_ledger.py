@@ -38,6 +38,16 @@ def test_a_claim_counts_an_attempt_once_per_delivery(ledger: Ledger) -> None:
     assert claim(ledger, delivery="d2") == Answer(Verdict.RUN, "2")
 
 
+@pytest.mark.parametrize("state", ["cancelled", "failed", "paused", "incomplete", "sealed", ""])
+def test_what_does_not_run_is_not_put_in_flight(ledger: Ledger, state: str) -> None:
+    if state:
+        ledger.set_state(state)
+    else:
+        ledger.client.flushall()
+    assert not ledger.publish(1, 50)
+    assert ledger.window() == ((1, 100) if state else (0, 0))
+
+
 def test_a_leased_batch_is_left_to_its_worker(ledger: Ledger) -> None:
     claim(ledger)
     assert claim(ledger, delivery="d2", owner="w2") == Answer(Verdict.LEASED, "w1")
