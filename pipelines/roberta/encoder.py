@@ -27,6 +27,7 @@ from pipelines.roberta.onednn import QuantizedLinear
 from pipelines.roberta.packing import Packing, computed_rows, pack, position_ids
 from pipelines.roberta.ranges import Watched, trial_rows
 from pipelines.roberta.states import LAST_TOKENS, Needs, States
+from pipelines.roberta.tables import PlainTable, QuantizedTable, Table
 from pipelines.roberta.tensors import stored_tensors
 from pipelines.roberta.weights import load_weights
 from pipelines.spec import Dtype, ModelRef
@@ -82,8 +83,10 @@ class Encoder:
         tables = load(
             [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")], self.dtype
         )
-        self._words, self._positions, types = tables.values()
+        words, self._positions, types = tables.values()
+        self._words: Table = QuantizedTable(words) if dtype is Dtype.INT8 else PlainTable(words)
         self._type = types[0]
+        del tables, words
         self._norm = _norm(load, "embeddings.LayerNorm", self.dtype)
         form = linear_form(dtype, self.dtype, device, config.hidden_act)
         if batch_invariant:
@@ -94,7 +97,7 @@ class Encoder:
             last = number == config.num_hidden_layers - 1
             self._layers.append(_layer(load, f"encoder.layer.{number}.", form, self.dtype, last=last))
             give_back()
-        self.nbytes = sum(table.nbytes for table in tables.values()) + sum(layer.nbytes for layer in self._layers)
+        self.nbytes = self._words.nbytes + self._positions.nbytes + sum(layer.nbytes for layer in self._layers)
         if dtype is Dtype.INT8:
             self._fix_ranges()
 
@@ -123,10 +126,7 @@ class Encoder:
         tokens.
         """
         ids, packing = pack(rows, self.device)
-        embedded = F.embedding(ids, self._words) + self._type
-        hidden = self._normalize(
-            embedded + F.embedding(position_ids(packing, self.config.pad_token_id), self._positions), self._norm
-        )
+        hidden = self._embed(ids, packing)
         needs = needs.of(len(self._layers))
         wanted = needs.tokens | needs.firsts
         tokens: dict[int, torch.Tensor] = {}
@@ -141,8 +141,7 @@ class Encoder:
                     layer, hidden, packing, first_only=number + 1 not in needs.tokens
                 )
                 break
-            query, key, value = layer.projected(hidden).view(len(hidden), 3, *self._heads).unbind(1)
-            hidden = self._after_attention(layer, packed_attention(query, key, value, packing), hidden)
+            hidden = self._after_attention(layer, self._attend(layer, hidden, hidden, packing), hidden)
         return States(packing, len(self._layers), tokens, firsts)
 
     def shallow(self) -> Encoder:
@@ -167,20 +166,32 @@ class Encoder:
     def _heads(self) -> tuple[int, int]:
         return self.config.num_attention_heads, self.config.hidden_size // self.config.num_attention_heads
 
+    def _embed(self, ids: torch.Tensor, packing: Packing) -> torch.Tensor:
+        places = position_ids(packing, self.config.pad_token_id)
+        embedded = self._words(ids) + self._type + F.embedding(places, self._positions)
+        return self._normalize(embedded, self._norm)
+
     def _last(self, layer: Layer, hidden: torch.Tensor, packing: Packing, *, first_only: bool) -> torch.Tensor:
         """The last layer's vectors: of all tokens, or of the first of each document."""
-        assert layer.query is not None, "the last layer was not loaded as one: this is a bug"
-        key, value = layer.projected(hidden).view(len(hidden), 2, *self._heads).unbind(1)
         wanted = len(packing.lengths) if first_only else packing.tokens
         asked = hidden[_firsts(packing)] if first_only else hidden
-        query = layer.query(asked).view(len(asked), *self._heads)
-        attend = first_attention if first_only else packed_attention
-        return self._after_attention(layer, attend(query, key, value, packing), asked)[:wanted]
+        return self._after_attention(layer, self._attend(layer, hidden, asked, packing), asked)[:wanted]
+
+    def _attend(self, layer: Layer, hidden: torch.Tensor, asked: torch.Tensor, packing: Packing) -> torch.Tensor:
+        """What the rows that are ``asked`` read in their documents: all rows, or in the last layer the first ones."""
+        if layer.query is None:
+            query, key, value = layer.projected(hidden).view(len(hidden), 3, *self._heads).unbind(1)
+        else:
+            key, value = layer.projected(hidden).view(len(hidden), 2, *self._heads).unbind(1)
+            query = layer.query(asked).view(len(asked), *self._heads)
+        attend = packed_attention if asked is hidden else first_attention
+        return attend(query, key, value, packing)
 
     def _after_attention(self, layer: Layer, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         hidden = self._normalize(layer.attended.added(attended.flatten(1), hidden), layer.attended_norm)
-        inner = layer.inner.activated(hidden)
-        return self._normalize(layer.outer.added(inner, hidden), layer.outer_norm)
+        del attended  # the widest rows follow, and what is held beside them counts: no caller has a name for it either
+        hidden = layer.outer.added(layer.inner.activated(hidden), hidden)
+        return self._normalize(hidden, layer.outer_norm)
 
     def _normalize(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, self.config.layer_norm_eps)

@@ -24,11 +24,19 @@ def quantized_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     *Shape:* weight ``[outputs, inputs]``, scales ``[outputs]``, float32. Raises InputError where one is not finite.
     """
-    scales = weight.abs().amax(dim=1).float().clamp_(min=_TINY) / 127
+    scales = row_scales(weight)
     if not bool(scales.isfinite().all()):
         raise InputError("A weight of the model is not a finite number.", "Copy the checkpoint again.")
     data = torch.round(weight.float() / scales[:, None]).to(torch.int8)
     return torch.ops.onednn.qlinear_prepack(data, (PACKED_ROWS, weight.shape[1])), scales
+
+
+def row_scales(weight: torch.Tensor) -> torch.Tensor:
+    """The scale of each row of signed bytes, symmetric; of a row with a number that is not finite it is not either.
+
+    *Shape:* ``[rows, columns]`` to ``[rows]``, float32.
+    """
+    return weight.abs().amax(dim=1).float().clamp_(min=_TINY) / 127
 
 
 def quantize(rows: torch.Tensor) -> tuple[torch.Tensor, float, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,10 @@ from pipelines.roberta.activations import ACTIVATIONS
 from pipelines.roberta.checkpoint import find
 from pipelines.roberta.config import ACTIVATIONS as NAMES
 from pipelines.roberta.encoder import Encoder
-from pipelines.roberta.linear import PlainLinear, linear_form, takes_int8
+from pipelines.roberta.linear import Linear, PlainLinear, linear_form, takes_int8
 from pipelines.roberta.onednn import PackedLinear, QuantizedLinear
 from pipelines.roberta.quantized import quantize, quantized_weight
-from pipelines.roberta.states import LAST_FIRST, Needs
+from pipelines.roberta.states import LAST_FIRST, LAST_TOKENS, Needs
 from pipelines.spec import Dtype
 
 CPU = torch.device("cpu")
@@ -57,6 +59,42 @@ def test_any_layer_is_left_that_is_asked_for(tiny_model: Path) -> None:
     states = encoder.forward(rows, Needs(tokens=frozenset({1}), firsts=frozenset({0, -1})))
     for number in (0, -1):
         assert (states.first(number) - torch.cat([hidden[number][:, 0] for hidden in wanted])).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("needs", [LAST_TOKENS, LAST_FIRST])
+def test_beside_the_widest_rows_little_is_held(tiny_model: Path, needs: Needs) -> None:
+    """Query, key, value and what attention gave are gone: a micro-batch takes half as much memory without them."""
+    encoder = Encoder.load(find(str(tiny_model)), CPU, Dtype.FLOAT32)
+    held: list[int] = []
+
+    def storages() -> dict[int, int]:
+        """Address and bytes of what tensors there are; those of oneDNN do not tell."""
+        things = (thing for thing in gc.get_objects() if type(thing) is torch.Tensor and thing.layout is torch.strided)
+        return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in things}
+
+    class Watched:
+        def __init__(self, linear: Linear) -> None:
+            self.linear, self.nbytes = linear, linear.nbytes
+
+        def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+            return self.linear(rows)
+
+        def activated(self, rows: torch.Tensor) -> torch.Tensor:
+            return self.linear.activated(rows)
+
+        def added(self, rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+            held.append(sum(size for address, size in storages().items() if address not in before))
+            return self.linear.added(rows, residual)
+
+    encoder._layers = [replace(layer, outer=Watched(layer.outer)) for layer in encoder._layers]
+    rows = [np.arange(5, 5 + length, dtype=np.int32) for length in LENGTHS]
+    gc.collect()
+    before = storages()
+    encoder.forward(rows, needs)
+    wide, narrow = encoder.config.intermediate_size, encoder.config.hidden_size
+    most = 4 * sum(LENGTHS) * (wide + 2 * narrow)
+    assert len(held) == encoder.config.num_hidden_layers
+    assert max(held) < 1.2 * most + 10_000
 
 
 def test_layers_above_those_needed_are_not_computed(tiny_model: Path) -> None:
