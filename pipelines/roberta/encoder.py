@@ -40,8 +40,8 @@ ROW_DTYPES: Mapping[Dtype, torch.dtype] = {
 }
 """The format of what goes from layer to layer and of attention; int8 is that of the linear maps alone."""
 
-Load = Callable[[Sequence[str], torch.dtype], dict[str, torch.Tensor]]
-"""Reads some of the encoder's tensors, by their plain names and in their order."""
+Load = Callable[[Sequence[str], torch.dtype | None], dict[str, torch.Tensor]]
+"""Reads some of the encoder's tensors, by their plain names and in their order; None: as stored, not to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,11 @@ class Encoder:
         self, config: EncoderConfig, load: Load, device: torch.device, dtype: Dtype, *, batch_invariant: bool = False
     ) -> None:
         self.config, self.device, self.dtype = config, device, ROW_DTYPES[dtype]
-        tables = load(
-            [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")], self.dtype
-        )
-        words, self._positions, types = tables.values()
-        self._words: Table = QuantizedTable(words) if dtype is Dtype.INT8 else PlainTable(words)
+        self._words: Table = _words(load, None if dtype is Dtype.INT8 else self.dtype)
+        self._positions, types = load(
+            [f"embeddings.{name}_embeddings.weight" for name in ("position", "token_type")], self.dtype
+        ).values()
         self._type = types[0]
-        del tables, words
         self._norm = _norm(load, "embeddings.LayerNorm", self.dtype)
         form = linear_form(dtype, self.dtype, device, config.hidden_act)
         if batch_invariant:
@@ -111,7 +109,7 @@ class Encoder:
         config = parse_config(read_json(folder / "config.json"), model.path)
         tensors = account(stored_tensors(folder), config, model.path)
 
-        def read(names: Sequence[str], stored_as: torch.dtype) -> dict[str, torch.Tensor]:
+        def read(names: Sequence[str], stored_as: torch.dtype | None) -> dict[str, torch.Tensor]:
             loaded = load_weights({name: tensors[name] for name in names}, device, stored_as)
             return {name: loaded[name] for name in names}
 
@@ -202,6 +200,13 @@ def _firsts(packing: Packing) -> torch.Tensor:
     starts = packing.cu_seqlens[:-1]
     more = computed_rows(len(starts), starts.device) - len(starts)
     return torch.cat([starts, starts[-1:].expand(more)]) if more else starts
+
+
+def _words(load: Load, dtype: torch.dtype | None) -> Table:
+    """The table of words, in bytes where no format is given: made from the file, not from a copy of it in memory."""
+    name = "embeddings.word_embeddings.weight"
+    rows = load([name], dtype)[name]
+    return QuantizedTable(rows) if dtype is None else PlainTable(rows)
 
 
 def _norm(load: Load, name: str, dtype: torch.dtype) -> Affine:

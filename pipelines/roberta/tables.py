@@ -38,7 +38,8 @@ class PlainTable:
 class QuantizedTable:
     """Signed bytes with one scale for each row, as int8 keeps weights: a quarter of the memory.
 
-    A row with a number that is not finite gives none that is: whoever looks it up is told, and nobody else.
+    The rows are read once, and may be a map of a file, in any format of numbers. A row with a number that is not finite
+    gives none that is: whoever looks it up is told, and nobody else.
     """
 
     def __init__(self, rows: torch.Tensor) -> None:
@@ -47,7 +48,7 @@ class QuantizedTable:
         stretches = (torch.split(tensor, STRETCH) for tensor in (rows, self._data, self._scales))
         for stretch, data, scales in zip(*stretches, strict=True):
             scales.copy_(row_scales(stretch)[:, None])
-            data.copy_(torch.round(stretch / scales))
+            data.copy_(torch.round(stretch.float() / scales))
         self.nbytes = self._data.nbytes + self._scales.nbytes
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,11 @@ def test_a_row_in_bytes_is_within_half_a_step_of_its_own_scale(
     assert table.nbytes == 10 * (32 + 4)
 
 
+def test_what_lies_in_a_file_in_half_precision_is_made_bytes_as_floats_are(rows: torch.Tensor) -> None:
+    stored = rows.bfloat16()
+    assert torch.equal(QuantizedTable(stored)(IDS), QuantizedTable(stored.float())(IDS))
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_row_that_is_not_finite_harms_no_other(rows: torch.Tensor, number: float) -> None:
     rows[7, 3] = number
