@@ -15,7 +15,6 @@ from typing import Any
 
 from pipelines.errors import InputError, RunError
 from pipelines.roberta.config import EncoderConfig, parse_config, parse_labels, read_json
-from pipelines.roberta.download import download
 from pipelines.roberta.fairseq.recognised import looks_like_fairseq
 from pipelines.roberta.heads import heads_of, in_words
 from pipelines.roberta.layout import account, classifier_of, plain_name
@@ -41,7 +40,7 @@ def find(source: str) -> ModelRef:
         elif folder.exists():
             raise _no_folder_of_ours(source, folder)
         elif _HUB_ID.fullmatch(source):
-            folder, revision = download(source)
+            folder, revision = _from_hub(source)
         else:
             on_hub = next((hub_id for hub_id in HUB_IDS.values() if hub_id and hub_id.endswith(f"/{source}")), None)
             wanted = "Wanted a folder, or org/name of the model hub."
@@ -60,8 +59,15 @@ def on_this_machine(model: ModelRef) -> ModelRef:
     if not model.revision or Path(model.path).is_dir():
         return model
     name = model.source.partition("@")[0]
-    folder, _ = download(f"{name}@{model.revision}")
+    folder, _ = _from_hub(f"{name}@{model.revision}")
     return dataclasses.replace(model, path=str(folder))
+
+
+def _from_hub(source: str) -> tuple[Path, str]:
+    # The hub's client is half a second and 16 MB, which nobody has a use for whose models are in folders.
+    from pipelines.roberta.download import download
+
+    return download(source)
 
 
 def verify(model: ModelRef) -> None:

@@ -65,6 +65,12 @@ def test_it_starts_without_torch(name: str) -> None:
     assert (answer.returncode, answer.stdout.strip()) == (0, ""), answer.stderr
 
 
+def test_a_worker_starts_without_the_model_hub() -> None:
+    code = "import sys, pipelines.extract, tasks.extract, worker.app; print('huggingface_hub' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.stdout.strip() == "False", answer.stderr
+
+
 def environment_reads(tree: ast.AST) -> Iterator[int]:
     """The lines that reach for the environment: ``os.environ``, ``os.getenv``, ``os.putenv`` and imports of them."""
     names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
