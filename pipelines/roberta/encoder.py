@@ -38,7 +38,7 @@ ROW_DTYPES: Mapping[Dtype, torch.dtype] = {
     Dtype.FLOAT16: torch.float16,
     Dtype.INT8: torch.float32,
 }
-"""The format of what goes from layer to layer and of attention; int8 is that of the linear maps alone."""
+"""The format of what goes from layer to layer and of attention; int8 is that of the linear maps and the words."""
 
 Load = Callable[[Sequence[str], torch.dtype | None], dict[str, torch.Tensor]]
 """Reads some of the encoder's tensors, by their plain names and in their order; None: as stored, not to be kept."""
